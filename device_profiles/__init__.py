@@ -1,0 +1,1 @@
+"""Device profiles as package data: read with importlib.resources, never by path."""

@@ -1,0 +1,193 @@
+"""Image folders: which pictures there are, their labels and groups, and seeded draws from them.
+
+A folder is read in one of three forms, the first that fits:
+
+    index.csv        columns file, label and, where known, group (or patient)
+    a folder a class  two or more sub-folders that hold images: their names are the labels
+    flat             every image below the folder, without labels
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from edge_sdk.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
+# Past this share of unreadable images a folder is broken rather than imperfect.
+MAX_UNREADABLE = 0.10
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture. group: what must never straddle a split (a patient, a slide), or None."""
+
+    path: Path
+    label: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures in a fixed order. labels: the class names in sorted order, empty if unlabelled."""
+
+    root: Path
+    items: tuple[Item, ...]
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def subset(self, items: Sequence[Item]) -> Dataset:
+        return replace(self, items=tuple(items))
+
+    def name_of(self, item: Item) -> str:
+        """The item's path below the root, with forward slashes on every system."""
+        return item.path.relative_to(self.root).as_posix()
+
+
+def read_dataset(root: Path) -> Dataset:
+    """The pictures of a folder, sorted by path.
+
+    Raises DataError for a folder that is missing, empty, or has a wrong index."""
+    if not root.is_dir():
+        raise DataError(f"data folder {root} does not exist: give a folder of images")
+    index = root / "index.csv"
+    if index.is_file():
+        return _read_index(root, index)
+    folders = [d for d in sorted(root.iterdir()) if d.is_dir()]
+    classes = {d.name: found for d in folders if (found := list(_images(d)))}
+    if len(classes) >= 2 and not any(_is_image(p) for p in root.iterdir()):
+        items = [Item(p, label) for label, found in classes.items() for p in found]
+        return Dataset(root, tuple(items), tuple(sorted(classes)))
+    items = [Item(p) for p in _images(root)]
+    if not items:
+        raise DataError(
+            f"data folder {root} holds no images: expected {', '.join(sorted(IMAGE_SUFFIXES))} "
+            "files, a folder per class, or an index.csv with file, label and group"
+        )
+    return Dataset(root, tuple(items), ())
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _images(root: Path) -> Iterator[Path]:
+    return (p for p in sorted(root.rglob("*")) if _is_image(p))
+
+
+def _read_index(root: Path, index: Path) -> Dataset:
+    with index.open(newline="", encoding="utf-8-sig") as f:
+        reader = csv.DictReader(f)
+        columns = reader.fieldnames or []
+        if "file" not in columns:
+            raise DataError(f"{index}: no column 'file' among {', '.join(columns) or 'none'}")
+        group_column = next((c for c in ("group", "patient") if c in columns), None)
+        items = []
+        for line, row in enumerate(reader, start=2):
+            path = root / row["file"]
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise DataError(f"{index} line {line}: '{row['file']}' lies outside {root}")
+            group = row[group_column] if group_column else None
+            items.append(Item(path, row.get("label") or None, group or None))
+    if not items:
+        raise DataError(f"{index} lists no images")
+    if missing := [i for i in items if not i.path.is_file()]:
+        raise DataError(
+            f"{index}: {len(missing)} of {len(items)} files are missing, the first is "
+            f"{missing[0].path}"
+        )
+    unlabelled = sum(i.label is None for i in items)
+    if 0 < unlabelled < len(items):
+        raise DataError(f"{index}: {unlabelled} of {len(items)} rows have no label: all or none")
+    labels = sorted({i.label for i in items if i.label is not None})
+    return Dataset(root, tuple(sorted(items, key=lambda i: i.path)), tuple(labels))
+
+
+def split_groups(
+    items: Sequence[Item], fractions: Sequence[float], seed: int
+) -> list[tuple[Item, ...]]:
+    """Items in len(fractions) parts that share no group; ungrouped items are their own group.
+
+    Groups are shuffled with `seed` and dealt to the part that is furthest below its share of
+    items, so the parts' sizes follow `fractions` as closely as whole groups allow."""
+    groups: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[item.group if item.group is not None else f"\0{item.path}"].append(item)
+    keys = sorted(groups)
+    random.Random(seed).shuffle(keys)
+    total = sum(fractions)
+    parts: list[list[Item]] = [[] for _ in fractions]
+    for key in keys:
+        lack = [f / total * len(items) - len(p) for f, p in zip(fractions, parts, strict=True)]
+        parts[lack.index(max(lack))].extend(groups[key])
+    return [tuple(sorted(p, key=lambda i: i.path)) for p in parts]
+
+
+def draw(items: Sequence[Item], count: int, seed: int) -> tuple[Item, ...]:
+    """`count` items, drawn with `seed`, taken in turn from every label and every group.
+
+    Taking turns keeps a small draw from missing a rare class or consisting of one patient.
+    Raises DataError when there are fewer."""
+    if count > len(items):
+        raise DataError(f"{count} images asked for, {len(items)} are there")
+    rng = random.Random(seed)
+    strata: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
+    for item in items:
+        strata[item.label or ""][item.group or ""].append(item)
+    queues = []
+    for label in sorted(strata):
+        groups = [strata[label][g] for g in sorted(strata[label])]
+        for group in groups:
+            rng.shuffle(group)
+        rng.shuffle(groups)
+        queues.append(_in_turn(groups))
+    picked = [item for item, _ in zip(_in_turn(queues), range(count), strict=False)]
+    return tuple(sorted(picked, key=lambda i: i.path))
+
+
+def _in_turn(sources: Iterable[Iterable[Item]]) -> Iterator[Item]:
+    live = [iter(s) for s in sources]
+    while live:
+        still = []
+        for it in live:
+            for item in it:
+                yield item
+                still.append(it)
+                break
+        live = still
+
+
+def open_image(path: Path) -> Image.Image:
+    """A decoded RGB image. Raises DataError for a file that is no whole image."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as e:
+        raise DataError(f"{path} is not a readable image: {e}") from e
+    except Image.DecompressionBombError as e:
+        raise DataError(f"{path} is too large to open safely: {e}") from e
+
+
+def check_unreadable(bad: Sequence[Path], total: int) -> None:
+    """Raises DataError when too large a share of `total` images was unreadable."""
+    if total and len(bad) / total > MAX_UNREADABLE:
+        raise DataError(
+            f"{len(bad)} of {total} images are unreadable (the limit is {MAX_UNREADABLE:.0%}), "
+            f"the first is {bad[0]}"
+        )
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,0 +1,61 @@
+"""The one error tree.
+
+    EdgeError                 anything this project raises on purpose       exit 1
+    |- UsageError             an option, name or value that cannot be       exit 2
+    |- DataError              images, folders, labels that cannot be used   exit 1
+    |- ModelError             a model that cannot be read or converted      exit 1
+    |  `- ArtifactError       a folder that is no (whole) artifact          exit 1
+    |- BackendError           an interpreter that is missing or fails       exit 1
+    |- ProfileError           a device profile that is wrong                exit 1
+    `- GateError              a converted model that is not good enough     exit 1
+
+A message names the option or field, the bad value and the valid ones, and says what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgeError(Exception):
+    """Base of every error raised on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeError):
+    exit_code = 2
+
+
+class DataError(EdgeError):
+    pass
+
+
+class ModelError(EdgeError):
+    pass
+
+
+class ArtifactError(ModelError):
+    pass
+
+
+class BackendError(EdgeError):
+    pass
+
+
+class ProfileError(EdgeError):
+    pass
+
+
+class GateError(EdgeError):
+    pass
+
+
+def unknown_name(what: str, name: str, valid: Iterable[str]) -> str:
+    """The message for a name that is not in a table: the name, its near misses, the valid ones."""
+    names = sorted(valid)
+    folded = {n.lower(): n for n in names}
+    near = difflib.get_close_matches(name.lower(), list(folded), n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(folded[n] for n in near)}?" if near else ""
+    return f"unknown {what} '{name}'.{hint} Valid: {', '.join(names)}."
