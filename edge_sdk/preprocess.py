@@ -9,14 +9,16 @@ and the second depends on the artifact's data type:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from edge_sdk.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Fit = Literal["stretch", "crop", "pad"]
 Colour = Literal["RGB", "BGR"]
@@ -72,25 +74,9 @@ class Preprocess:
             raise UsageError(f"preprocess: std {self.std} must be three numbers above 0")
 
     def to_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        from edge_sdk.strict import to_plain
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any], where: str) -> Preprocess:
-        """The inverse of `to_dict`; `where` names the file in the error.
-
-        Raises UsageError on a key that is missing, unknown or of the wrong type."""
-        fields = cls.__dataclass_fields__
-        if unknown := sorted(set(data) - set(fields)):
-            raise UsageError(f"{where}: unknown key {unknown[0]}; valid: {', '.join(fields)}")
-        if missing := [k for k in ("height", "width") if k not in data]:
-            raise UsageError(f"{where}: missing key {missing[0]}")
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
-        }
-        try:
-            return cls(**values)
-        except TypeError as e:
-            raise UsageError(f"{where}: {e}") from e
+        return dict(to_plain(self))
 
 
 @dataclass(frozen=True)
@@ -106,6 +92,8 @@ def fit_image(image: Image.Image | Pixels, spec: Preprocess) -> Pixels:
 
     image: a Pillow image, or a uint8 array (H, W, 3) in RGB.
     Resizing is Pillow's bilinear filter, which averages when it shrinks."""
+    from PIL import Image  # not at import: an interpreter alone needs no image library
+
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UsageError(

@@ -1,0 +1,176 @@
+"""An artifact: a folder with model.tflite and manifest.json, which says all there is to know.
+
+The manifest is the one truth from conversion to result: labels, preprocessing, quantisation,
+where the model came from, what it was calibrated and judged on, and how it did.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_sdk.dataset import sha256
+from edge_sdk.errors import ArtifactError
+from edge_sdk.preprocess import Preprocess
+from edge_sdk.strict import from_plain, to_plain
+from edge_sdk.tflite_file import Graph
+
+MODEL_FILE = "model.tflite"
+MANIFEST_FILE = "manifest.json"
+FORMAT = 1
+REJECTED = ".rejected"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One end of the model. scale, zero_point: null for a float tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """The trained model this was made from. kind: keras, saved_model or tflite."""
+
+    file: str
+    kind: str
+    sha256: str
+    size_bytes: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    file: str
+    sha256: str
+    group: str | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images that were drawn from a data folder. simulated: the folder says they are drawn."""
+
+    data: str
+    simulated: bool
+    seed: int
+    images: tuple[ImageRecord, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One runtime's answers beside the float model's, on the judged images.
+
+    accuracy, float_accuracy: in percent, null without labels. agreement: share of equal top-1
+    answers, percent. drop: accuracy lost, percentage points; without labels an estimate (see
+    convert/gate.py). snr_db: of the output scores against the float model's."""
+
+    runtime: str
+    version: str
+    python: str
+    machine: str
+    samples: int
+    accuracy: float | None
+    float_accuracy: float | None
+    agreement: float
+    drop: float
+    snr_db: float
+    passed: bool
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """measure: accuracy (labelled images) or estimated-accuracy. max_drop: percentage points."""
+
+    measure: str
+    max_drop: float
+    passed: bool
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """See the fields' own classes. activation: what the output scores are, softmax, sigmoid or
+    logits. ops, weight_types: counts, as {"CONV_2D": 36} and {"CONV_2D int4": 35}. tools: package
+    versions that took part."""
+
+    format: int
+    name: str
+    scheme: str
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    activation: str
+    input: TensorInfo
+    output: TensorInfo
+    ops: dict[str, int]
+    weight_types: dict[str, int]
+    model_bytes: int
+    float_bytes: int
+    sha256: str
+    source: Source
+    calibration: Sample | None
+    judged: Sample
+    gate: Gate
+    tools: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    path: Path
+    manifest: Manifest
+
+    @property
+    def model(self) -> Path:
+        return self.path / MODEL_FILE
+
+
+def read_artifact(path: Path) -> Artifact:
+    """Opens an artifact folder and checks that the model is the one its manifest describes.
+
+    Raises ArtifactError for a missing file, a manifest that is wrong, or another sha256."""
+    manifest_file = path / MANIFEST_FILE
+    if not path.is_dir():
+        raise ArtifactError(f"artifact {path} does not exist or is no folder")
+    try:
+        data = json.loads(manifest_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is no artifact: it has no {MANIFEST_FILE}") from None
+    except (OSError, ValueError) as e:
+        raise ArtifactError(f"{manifest_file} cannot be read: {e}") from e
+    if isinstance(data, dict) and data.get("format") != FORMAT:
+        raise ArtifactError(
+            f"{manifest_file}: format {data.get('format')!r} is not {FORMAT}; convert the model "
+            "again with this version, or use the version that wrote it"
+        )
+    manifest = from_plain(Manifest, data, str(manifest_file), ArtifactError)
+    artifact = Artifact(path, manifest)
+    try:
+        found = sha256(artifact.model)
+    except OSError as e:
+        raise ArtifactError(f"{artifact.model} cannot be read: {e.strerror}") from e
+    if found != manifest.sha256:
+        raise ArtifactError(
+            f"{artifact.model} is not the model that {MANIFEST_FILE} describes: sha256 {found}, "
+            f"expected {manifest.sha256}. The file was changed or damaged: convert or copy it again"
+        )
+    return artifact
+
+
+def manifest_json(manifest: Manifest) -> str:
+    return json.dumps(to_plain(manifest), indent=1, ensure_ascii=False) + "\n"
+
+
+def output_activation(graph: Graph) -> str:
+    """What the scores of a classifier's output are, from the operator that makes them."""
+    passing = {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"}
+    producers = {o: op for op in graph.operators for o in op.outputs}
+    tensor = graph.outputs[0]
+    while tensor in producers and producers[tensor].name in passing:
+        tensor = producers[tensor].inputs[0]
+    name = producers[tensor].name if tensor in producers else ""
+    return {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(name, "logits")
