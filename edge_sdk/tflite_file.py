@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_sdk.errors import ModelError
+
+T = TypeVar("T")
 
 TYPES = {
     0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 5: "string", 6: "bool",
@@ -106,6 +110,15 @@ class Graph:
 
 def read_tflite(path: Path) -> Graph:
     """The graph of a file. Raises ModelError for a file that is missing, truncated or no TFLite."""
+    return _parse(path, _read_graph)
+
+
+def named_buffer(path: Path, name: str) -> bytes | None:
+    """The bytes a model keeps as metadata under `name`, or None. Raises as `read_tflite` does."""
+    return _parse(path, lambda raw: _read_named(raw, name))
+
+
+def _parse(path: Path, read: Callable[[bytes], T]) -> T:
     try:
         raw = path.read_bytes()
     except OSError as e:
@@ -113,13 +126,13 @@ def read_tflite(path: Path) -> Graph:
     if len(raw) < 16 or raw[4:8] != b"TFL3":
         raise ModelError(f"{path} is not a TensorFlow Lite model (no TFL3 mark)")
     try:
-        return _read_graph(raw)
+        return read(raw)
     except (struct.error, IndexError, ValueError, UnicodeDecodeError) as e:
         raise ModelError(f"{path} is damaged or cut short: {e}") from e
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """A FlatBuffer table: `raw` and the table's position in it."""
 
     raw: bytes
@@ -159,16 +172,16 @@ class _Table:
         view = self.bytes(number)
         return bytes(view).decode() if view is not None else ""
 
-    def table(self, number: int) -> _Table | None:
+    def table(self, number: int) -> Table | None:
         at = self._field(number)
-        return _Table(self.raw, at + _u32(self.raw, at)) if at else None
+        return Table(self.raw, at + _u32(self.raw, at)) if at else None
 
-    def tables(self, number: int) -> list[_Table]:
+    def tables(self, number: int) -> list[Table]:
         at, count = self._vector(number)
         if count * 4 > len(self.raw):
             raise ValueError("a vector is longer than the file")
         places = range(at, at + 4 * count, 4)
-        return [_Table(self.raw, p + _u32(self.raw, p)) for p in places]
+        return [Table(self.raw, p + _u32(self.raw, p)) for p in places]
 
 
 def _u16(raw: bytes, at: int) -> int:
@@ -190,7 +203,7 @@ def _slice(raw: bytes, at: int, count: int) -> memoryview:
 
 
 def _read_graph(raw: bytes) -> Graph:
-    model = _Table(raw, _u32(raw, 0))
+    model = Table(raw, _u32(raw, 0))
     subgraphs = model.tables(2)
     if not subgraphs:
         raise ValueError("it has no graph")
@@ -217,11 +230,20 @@ def _read_graph(raw: bytes) -> Graph:
     )
 
 
-def _indices(table: _Table, number: int) -> tuple[int, ...]:
+def _read_named(raw: bytes, name: str) -> bytes | None:
+    model = Table(raw, _u32(raw, 0))
+    for entry in model.tables(6):
+        if entry.string(0) == name:
+            data = _read_buffer(model.tables(4)[entry.scalar(1, "I")])
+            return bytes(data) if data is not None else None
+    return None
+
+
+def _indices(table: Table, number: int) -> tuple[int, ...]:
     return tuple(int(i) for i in table.array(number, "<i4"))
 
 
-def _read_buffer(buffer: _Table) -> memoryview | None:
+def _read_buffer(buffer: Table) -> memoryview | None:
     # Writers of large files, and litert-quantizer always, put the bytes behind the FlatBuffer.
     offset, size = buffer.scalar(1, "Q"), buffer.scalar(2, "Q")
     if offset > 1:
@@ -229,7 +251,7 @@ def _read_buffer(buffer: _Table) -> memoryview | None:
     return buffer.bytes(0)
 
 
-def _read_tensor(index: int, t: _Table, buffers: list[memoryview | None]) -> Tensor:
+def _read_tensor(index: int, t: Table, buffers: list[memoryview | None]) -> Tensor:
     shape = t.array(7, "<i4") if len(t.array(7, "<i4")) else t.array(0, "<i4")
     q = t.table(4)
     data = buffers[t.scalar(2, "I")]

@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 import edge_sdk
 from edge_sdk import errors
+from edge_sdk.backends import AUTO_ORDER
+from edge_sdk.backends.tflite import PACKAGES
 from edge_sdk.errors import BackendError
 
 TIMEOUT_S = 900.0
@@ -83,3 +85,20 @@ def run_inputs(
         }
         report = run_worker(job, python=python, timeout_s=timeout_s)
         return np.load(target), report
+
+
+def installed_backends(python: str) -> list[str]:
+    """Which interpreters the environment of `python` has, without importing any.
+
+    Raises BackendError when `python` cannot be started."""
+    modules = {name: PACKAGES[name][0].split(".")[0] for name in AUTO_ORDER}
+    script = (
+        "import importlib.util as u, json, sys;"
+        "print(json.dumps([n for n, m in json.loads(sys.argv[1]).items() if u.find_spec(m)]))"
+    )
+    command = [python, "-c", script, json.dumps(modules)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return list(json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError) as e:
+        raise BackendError(f"cannot ask Python '{python}' for its interpreters: {e}") from e

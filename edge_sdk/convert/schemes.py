@@ -1,0 +1,36 @@
+"""The schemes a model can be converted to. The scheme is in the artifact's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_sdk.errors import UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """max_drop: accuracy, in percentage points, that the gate lets the conversion lose."""
+
+    name: str
+    summary: str
+    max_drop: float
+    needs_calibration: bool
+
+
+SCHEMES = {
+    s.name: s
+    for s in (
+        Scheme("float32", "as trained", 0.1, False),
+        Scheme("float16", "weights in half precision, computed in float32", 0.5, False),
+        Scheme("int8", "weights, activations, input and output in 8 bits", 1.5, True),
+        Scheme("int16x8", "8-bit weights, 16-bit activations, input and output", 0.5, True),
+        Scheme("w4a8", "4-bit convolution weights, 8 bits elsewhere", 3.0, True),
+    )
+}
+
+
+def scheme_named(name: str) -> Scheme:
+    """Raises UsageError, with the near misses, for a name that is not in SCHEMES."""
+    if name not in SCHEMES:
+        raise UsageError(unknown_name("scheme", name, SCHEMES))
+    return SCHEMES[name]
