@@ -1,0 +1,280 @@
+"""Trained model -> artifacts: ingest, draw images, quantise, embed metadata, gate, write."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import edge_sdk
+from edge_sdk.artifact import (
+    FORMAT,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    REJECTED,
+    Artifact,
+    Manifest,
+    Sample,
+    TensorInfo,
+    manifest_json,
+    output_activation,
+)
+from edge_sdk.backends import TensorSpec, classifier_specs
+from edge_sdk.convert import sampling
+from edge_sdk.convert.embed_metadata import embed_metadata
+from edge_sdk.convert.gate import Judged, Runtime, find_runtimes, judge
+from edge_sdk.convert.ingest import TrainedModel, open_model
+from edge_sdk.convert.quantise import float_tflite, quantised_tflite
+from edge_sdk.convert.schemes import Scheme, scheme_named
+from edge_sdk.dataset import Dataset, Item, read_dataset, sha256
+from edge_sdk.errors import DataError
+from edge_sdk.files import refuse_existing, whole_folder, write_whole
+from edge_sdk.preprocess import Preprocess, normalise
+from edge_sdk.progress import Progress, silent, watched
+from edge_sdk.sidecar import PreprocessOptions, resolve_labels, resolve_preprocess
+from edge_sdk.strict import to_plain
+from edge_sdk.zoo import DEFAULT, default_model
+
+TOOLS = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class ConvertRequest:
+    """model: None for the embedded default. max_drop: None for each scheme's own.
+
+    calibration, samples: how many images calibrate and judge; None for the defaults."""
+
+    model: Path | None
+    schemes: tuple[str, ...]
+    data: Path
+    out: Path
+    labels: Path | None = None
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
+    calibration: int | None = None
+    samples: int | None = None
+    seed: int = 0
+    max_drop: float | None = None
+    runtime_pythons: tuple[str, ...] = ()
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a request came to. Artifacts that failed the gate are kept under *.rejected."""
+
+    name: str
+    artifacts: tuple[Artifact, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(a.manifest.gate.passed for a in self.artifacts)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all schemes of one request share."""
+
+    name: str
+    model: TrainedModel
+    float_model: Path
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    activation: str
+    calibration: npt.NDArray[np.uint8]
+    calibration_sample: Sample
+    judged: Judged
+    judged_sample: Sample
+    runtimes: tuple[Runtime, ...]
+
+
+def convert(request: ConvertRequest, progress: Progress = silent) -> Conversion:
+    """Converts and judges; writes one folder per scheme and a report under request.out.
+
+    Raises an EdgeError for input that cannot be used. A model that fails the gate is no error
+    here: see Conversion.passed."""
+    schemes = [scheme_named(s) for s in dict.fromkeys(request.schemes)]
+    path = request.model or default_model()
+    name = DEFAULT if request.model is None else path.stem if path.is_file() else path.name
+    for scheme in schemes:
+        refuse_existing(request.out / f"{name}-{scheme.name}", replace=request.overwrite)
+    data = read_dataset(request.data)
+    drawn = sampling.choose(data, request.calibration, request.samples, request.seed)
+    runtimes = find_runtimes(request.runtime_pythons)
+    with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
+        scratch = Path(folder)
+        progress("open the model", 0, 1)
+        with open_model(path, scratch) as model:
+            progress("open the model", 1, 1)
+            job, notes = _prepare(request, name, path, model, data, drawn, scratch, progress)
+            job = replace(job, runtimes=tuple(runtimes))
+            made = [_make(request, job, scheme, scratch, progress) for scheme in schemes]
+    result = Conversion(name, tuple(made), tuple(notes))
+    report = json.dumps(conversion_report(result), indent=1, ensure_ascii=False) + "\n"
+    write_whole(request.out / f"{name}-report.json", report.encode())
+    return result
+
+
+def conversion_report(result: Conversion) -> dict[str, object]:
+    """The conversion as JSON data: every manifest without its lists of images."""
+    artifacts = []
+    for artifact in result.artifacts:
+        plain = to_plain(artifact.manifest)
+        for key in ("calibration", "judged"):
+            if plain[key] is not None:
+                plain[key]["images"] = len(plain[key]["images"])
+        artifacts.append({"path": str(artifact.path), **plain})
+    return {
+        "name": result.name,
+        "passed": result.passed,
+        "notes": list(result.notes),
+        "artifacts": artifacts,
+    }
+
+
+def _prepare(
+    request: ConvertRequest,
+    name: str,
+    path: Path,
+    model: TrainedModel,
+    data: Dataset,
+    drawn: tuple[tuple[Item, ...], tuple[Item, ...]],
+    scratch: Path,
+    progress: Progress,
+) -> tuple[_Job, list[str]]:
+    assumed = "none" if model.normalises_itself else "tf"
+    spec, notes = resolve_preprocess(path, model.height, model.width, request.preprocess, assumed)
+    labels, label_notes = _labels(request, path, model, data)
+    calibration = sampling.load(drawn[0], spec, "read calibration images", progress)
+    judged = sampling.load(drawn[1], spec, "read judged images", progress)
+    bad = calibration.unreadable + judged.unreadable
+    if bad:
+        notes.append(f"{len(bad)} unreadable images left out: {', '.join(map(str, bad))}")
+    progress("run the trained model", 0, 1)
+    reference = model.predict(normalise(judged.pixels, spec))
+    truth = None
+    if data.labels:
+        truth = np.array([labels.index(i.label) for i in judged.items if i.label is not None])
+    float_model = scratch / "float32.tflite"
+    float_model.write_bytes(float_tflite(model))
+    progress("run the trained model", 1, 1)
+    graph, _, _ = classifier_specs(float_model)
+    job = _Job(
+        name=name,
+        model=model,
+        float_model=float_model,
+        preprocess=spec,
+        labels=labels,
+        activation=output_activation(graph),
+        calibration=calibration.pixels,
+        calibration_sample=sampling.record(data, calibration.items, request.seed),
+        judged=Judged(judged.pixels, reference, truth),
+        judged_sample=sampling.record(data, judged.items, request.seed),
+        runtimes=(),
+    )
+    return job, notes + label_notes
+
+
+def _labels(
+    request: ConvertRequest, path: Path, model: TrainedModel, data: Dataset
+) -> tuple[tuple[str, ...], list[str]]:
+    labels = resolve_labels(path, request.labels, model.classes)
+    notes = []
+    if labels is None and len(data.labels) == model.classes:
+        labels = data.labels
+        notes.append("labels are the data's class names in sorted order; --labels overrules")
+    elif labels is None:
+        labels = tuple(f"class {i}" for i in range(model.classes))
+        notes.append(f"no labels given: outputs are numbered 0 to {model.classes - 1}")
+    if unknown := sorted(set(data.labels) - set(labels)):
+        raise DataError(
+            f"{request.data}: its label '{unknown[0]}' is not among the model's {len(labels)} "
+            f"labels ({', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''}); give the "
+            "model's own with --labels"
+        )
+    return labels, notes
+
+
+def _make(
+    request: ConvertRequest, job: _Job, scheme: Scheme, scratch: Path, progress: Progress
+) -> Artifact:
+    def samples() -> Iterator[npt.NDArray[np.float32]]:
+        for pixels in watched(list(job.calibration), f"{scheme.name}: calibrate", progress):
+            yield normalise(pixels[None], job.preprocess)
+
+    raw = quantised_tflite(job.model, job.float_model, scheme.name, samples)
+    raw = embed_metadata(
+        raw,
+        name=f"{job.name}-{scheme.name}",
+        description=f"{job.name}, {scheme.name}: {scheme.summary}; by edge-sdk",
+        labels=job.labels,
+        preprocess=job.preprocess,
+    )
+    candidate = scratch / f"{scheme.name}.tflite"
+    candidate.write_bytes(raw)
+    progress(f"{scheme.name}: judge", 0, 1)
+    gate = judge(
+        candidate,
+        job.preprocess,
+        job.activation,
+        job.model.source.parameters,
+        job.judged,
+        job.runtimes,
+        scheme.max_drop if request.max_drop is None else request.max_drop,
+    )
+    progress(f"{scheme.name}: judge", 1, 1)
+    graph, source, result = classifier_specs(candidate)
+    manifest = Manifest(
+        format=FORMAT,
+        name=job.name,
+        scheme=scheme.name,
+        labels=job.labels,
+        preprocess=job.preprocess,
+        activation=job.activation,
+        input=_tensor_info(source),
+        output=_tensor_info(result),
+        ops=graph.op_counts(),
+        weight_types=graph.weight_types(),
+        model_bytes=len(raw),
+        float_bytes=job.float_model.stat().st_size,
+        sha256=sha256(candidate),
+        source=job.model.source,
+        calibration=job.calibration_sample if scheme.needs_calibration else None,
+        judged=job.judged_sample,
+        gate=gate,
+        tools=_versions(TOOLS),
+    )
+    final = request.out / f"{job.name}-{scheme.name}"
+    rejected = final.with_name(final.name + REJECTED)
+    target = final if gate.passed else rejected
+    with whole_folder(target, replace=request.overwrite or not gate.passed) as partial:
+        (partial / MODEL_FILE).write_bytes(raw)
+        (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
+    return Artifact(target, manifest)
+
+
+def _tensor_info(spec: TensorSpec) -> TensorInfo:
+    q = spec.quantisation
+    return TensorInfo(
+        spec.name,
+        spec.shape,
+        spec.dtype,
+        q.scale if q is not None else None,
+        q.zero_point if q is not None else None,
+    )
+
+
+def _versions(names: Sequence[str]) -> dict[str, str]:
+    found = {"edge-sdk": edge_sdk.__version__}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,84 @@
+"""Which images calibrate and which judge: drawn with a seed, never the same, never of one group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_sdk.artifact import ImageRecord, Sample
+from edge_sdk.dataset import (
+    Dataset,
+    Item,
+    check_unreadable,
+    draw,
+    open_image,
+    sha256,
+    split_groups,
+)
+from edge_sdk.errors import DataError
+from edge_sdk.preprocess import Pixels, Preprocess, fit_image
+from edge_sdk.progress import Progress, watched
+
+CALIBRATION = 200
+JUDGED = 500
+# Written into every folder of drawn images by `edge-sdk simulate`.
+SIMULATED_MARK = "SIMULATED.txt"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Images ready for a model. pixels: uint8 (N, H, W, 3). items: the N that were readable."""
+
+    pixels: Pixels
+    items: tuple[Item, ...]
+    unreadable: tuple[Path, ...]
+
+
+def choose(
+    data: Dataset, calibration: int | None, judged: int | None, seed: int
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Calibration and judged items; a count of None means the default, or half of a small folder.
+
+    Raises DataError when a count that was asked for is not there, or one group holds it all."""
+    want = (calibration or CALIBRATION, judged or JUDGED)
+    pools = split_groups(data.items, want if sum(want) <= len(data) else (1, 1), seed)
+    if not all(pools):
+        raise DataError(
+            f"{data.root}: its {len(data)} images cannot be split into calibration and judged "
+            "images: at least two images, of two different groups, are needed"
+        )
+    picked = []
+    for pool, asked, default, option in (
+        (pools[0], calibration, CALIBRATION, "--calibration"),
+        (pools[1], judged, JUDGED, "--samples"),
+    ):
+        if asked is not None and asked > len(pool):
+            raise DataError(
+                f"{option} {asked}: {data.root} leaves {len(pool)} images for it when groups are "
+                f"kept together; add images or ask for fewer"
+            )
+        picked.append(draw(pool, asked or min(default, len(pool)), seed))
+    return picked[0], picked[1]
+
+
+def load(items: Sequence[Item], spec: Preprocess, step: str, progress: Progress) -> Loaded:
+    """Opens and fits images; unreadable ones are left out and named.
+
+    Raises DataError when more than a tenth, or all, are unreadable."""
+    pixels, kept, bad = [], [], []
+    for item in watched(items, step, progress):
+        try:
+            pixels.append(fit_image(open_image(item.path), spec))
+            kept.append(item)
+        except DataError:
+            bad.append(item.path)
+    check_unreadable(bad, len(items))
+    return Loaded(np.stack(pixels), tuple(kept), tuple(bad))
+
+
+def record(data: Dataset, items: Sequence[Item], seed: int) -> Sample:
+    images = tuple(ImageRecord(data.name_of(i), sha256(i.path), i.group) for i in items)
+    return Sample(data.root.name, (data.root / SIMULATED_MARK).is_file(), seed, images)
