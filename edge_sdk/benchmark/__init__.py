@@ -1,0 +1,1 @@
+"""Benchmarks: measured here, published, or estimated from a device profile; always labelled."""
