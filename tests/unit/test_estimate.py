@@ -130,7 +130,7 @@ def test_a_type_nobody_published_is_said(weight, activation, dtype_class, said):
 
 def test_a_type_no_fit_serves_is_refused():
     cost = with_types(cost_of_architecture("mobilenet_v1"), "float64", "float64")
-    with pytest.raises(ModelError, match="float64 kernels.*valid"):
+    with pytest.raises(ModelError, match=r"float64 kernels.*valid"):
         estimate(cost, PROFILES["rpi4"])
 
 

@@ -235,13 +235,13 @@ def test_tables_that_cannot_serve_are_refused_by_name(tmp_path, tables, text, sa
 def test_a_table_with_other_columns_is_refused(tmp_path):
     profile = board(tmp_path, PROFILE, mine=[])
     (tmp_path / "measurements" / "mine.csv").write_text("model,ms\n")
-    with pytest.raises(ProfileError, match="columns are .*valid"):
+    with pytest.raises(ProfileError, match=r"columns are .*valid"):
         fit_profile(profile)
 
 
 def test_a_fit_is_written_and_read_back_from_beside_the_profile(tmp_path):
     profile = board(tmp_path, PROFILE, mine=exact())
-    with pytest.raises(ProfileError, match="no file fits/mine.json"):
+    with pytest.raises(ProfileError, match=r"no file fits/mine.json"):
         read_fit(profile)
     [made] = fit_all([profile], tmp_path / "fits")
     assert read_fit(profile) == made

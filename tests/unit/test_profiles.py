@@ -94,12 +94,12 @@ def test_a_path_is_read_and_its_folder_kept(tmp_path):
     assert profile.read_beside("measurements", "mine.csv") == "x"
     # A shipped table may be named, a shipped fit not: it would be another profile's.
     assert profile.read_beside("measurements", "rpi4-ssd-tflite.csv").startswith("model,")
-    with pytest.raises(ProfileError, match="no file fits/rpi4.json"):
+    with pytest.raises(ProfileError, match=r"no file fits/rpi4.json"):
         profile.read_beside("fits", "rpi4.json")
 
 
 def test_a_missing_or_broken_file(tmp_path):
-    with pytest.raises(ProfileError, match="cannot read profile .*none.toml"):
+    with pytest.raises(ProfileError, match=r"cannot read profile .*none.toml"):
         load_profile(str(tmp_path / "none.toml"))
     with pytest.raises(ProfileError, match="not valid TOML"):
         load_profile(write(tmp_path, "name = "))
@@ -130,11 +130,13 @@ def test_a_missing_or_broken_file(tmp_path):
     ],
 )
 def test_a_wrong_value_is_refused_by_file_and_key(tmp_path, old, new, said):
-    assert GOOD.count(old) >= 1
+    assert old in GOOD
+    text = GOOD.replace(old, new, 1)
+    if "int4" in new:
+        text = text.replace("latency.float.", "latency.int4.")
+    path = write(tmp_path, text)
     with pytest.raises(ProfileError, match=rf"mine.toml.*{said}"):
-        text = GOOD.replace(old, new, 1)
-        load_profile(write(tmp_path, text.replace("latency.float.", "latency.int4."))
-                     if "int4" in new else write(tmp_path, text))  # fmt: skip
+        load_profile(path)
 
 
 def test_a_profile_without_latency_is_refused(tmp_path):
@@ -186,11 +188,14 @@ def test_any_value_is_either_read_as_it_is_or_refused_by_key(tmp_path, leaf, val
         table = table[key]
     old, table[leaf[-1]] = table[leaf[-1]], value
     path = write(tmp_path, _toml(data))
+    said = ""
     try:
         profile = load_profile(path)
     except ProfileError as e:
-        assert "mine.toml" in str(e)
-        assert leaf[-1] in str(e) or leaf[-2] in str(e)
+        said = str(e)
+    if said:
+        assert "mine.toml" in said
+        assert leaf[-1] in said or leaf[-2] in said
         return
     assert isinstance(value, type(old)) or (isinstance(old, float) and isinstance(value, int))
     read = profile
