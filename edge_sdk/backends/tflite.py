@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +42,13 @@ class TFLiteBackend:
         self.version = _installed_version(name, distribution)
         _, self.input, self.output = classifier_specs(model)
         interpreter_class = _interpreter_class(name, module, attribute)
-        try:
-            self._interpreter = interpreter_class(model_path=str(model), num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as e:
-            raise ModelError(f"{name} {self.version} cannot load {model}: {_one_line(e)}") from e
+        with _held_stderr() as said:
+            try:
+                self._interpreter = interpreter_class(model_path=str(model), num_threads=threads)
+                self._interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as e:
+                reason = " ".join(f"{e} {said()}".split())
+                raise ModelError(f"{name} {self.version} cannot load {model}: {reason}") from e
         self._in = self._interpreter.get_input_details()[0]["index"]
         self._out = self._interpreter.get_output_details()[0]["index"]
         self._expected = (self.input.shape, np.dtype(self.input.dtype))
@@ -56,7 +63,8 @@ class TFLiteBackend:
             self._interpreter.set_tensor(self._in, x)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as e:
-            raise BackendError(f"{self.name} {self.version} failed to run: {_one_line(e)}") from e
+            reason = " ".join(str(e).split())
+            raise BackendError(f"{self.name} {self.version} failed to run: {reason}") from e
         result: npt.NDArray[Any] = self._interpreter.get_tensor(self._out)
         return result
 
@@ -90,5 +98,23 @@ def _interpreter_class(name: str, module: str, attribute: str) -> Any:
     return found
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+@contextmanager
+def _held_stderr() -> Iterator[Callable[[], str]]:
+    """Holds back what native code writes to standard error; the yielded function reads it.
+
+    The interpreters announce their delegate there on every start, and the reason why a model
+    does not load, which the exception lacks."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+
+        def said() -> str:
+            log.seek(0)
+            return log.read().decode(errors="replace")
+
+        try:
+            yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
