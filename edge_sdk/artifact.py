@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_sdk.dataset import sha256
 from edge_sdk.errors import ArtifactError
+from edge_sdk.files import sha256
 from edge_sdk.preprocess import Preprocess
 from edge_sdk.strict import from_plain, to_plain
 from edge_sdk.tflite_file import Graph

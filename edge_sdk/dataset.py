@@ -10,16 +10,17 @@ A folder is read in one of three forms, the first that fits:
 from __future__ import annotations
 
 import csv
-import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from PIL import Image, UnidentifiedImageError
+from typing import TYPE_CHECKING
 
 from edge_sdk.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 # Past this share of unreadable images a folder is broken rather than imperfect.
@@ -169,6 +170,8 @@ def _in_turn(sources: Iterable[Iterable[Item]]) -> Iterator[Item]:
 
 def open_image(path: Path) -> Image.Image:
     """A decoded RGB image. Raises DataError for a file that is no whole image."""
+    from PIL import Image, UnidentifiedImageError  # not at import: an artifact needs no images
+
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
@@ -185,9 +188,3 @@ def check_unreadable(bad: Sequence[Path], total: int) -> None:
             f"{len(bad)} of {total} images are unreadable (the limit is {MAX_UNREADABLE:.0%}), "
             f"the first is {bad[0]}"
         )
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,7 +1,8 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and what identifies them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -56,6 +57,12 @@ def write_whole(path: Path, data: bytes) -> None:
         raise EdgeError(f"cannot write {path}: {e.strerror}") from e
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _swap_in(temporary: Path, final: Path) -> None:

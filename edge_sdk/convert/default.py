@@ -13,9 +13,8 @@ from pathlib import Path
 import edge_sdk
 from edge_sdk.artifact import REJECTED, Artifact, read_artifact
 from edge_sdk.convert.pipeline import ConvertRequest, convert
-from edge_sdk.dataset import sha256
 from edge_sdk.errors import ArtifactError
-from edge_sdk.files import write_whole
+from edge_sdk.files import sha256, write_whole
 from edge_sdk.progress import Progress, silent
 from edge_sdk.simulate import write_cells
 from edge_sdk.zoo import DEFAULT, default_model

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from edge_sdk.artifact import Source
 from edge_sdk.backends import open_backend
 from edge_sdk.convert.quiet import quiet
-from edge_sdk.dataset import sha256
 from edge_sdk.errors import BackendError, ModelError
+from edge_sdk.files import sha256
 from edge_sdk.tflite_file import read_tflite
 
 Floats = npt.NDArray[np.float32]

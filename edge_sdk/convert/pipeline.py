@@ -32,9 +32,9 @@ from edge_sdk.convert.gate import Judged, Runtime, find_runtimes, judge
 from edge_sdk.convert.ingest import TrainedModel, open_model
 from edge_sdk.convert.quantise import float_tflite, quantised_tflite
 from edge_sdk.convert.schemes import Scheme, scheme_named
-from edge_sdk.dataset import Dataset, Item, read_dataset, sha256
+from edge_sdk.dataset import Dataset, Item, read_dataset
 from edge_sdk.errors import DataError
-from edge_sdk.files import refuse_existing, whole_folder, write_whole
+from edge_sdk.files import refuse_existing, sha256, whole_folder, write_whole
 from edge_sdk.preprocess import Preprocess, normalise
 from edge_sdk.progress import Progress, silent, watched
 from edge_sdk.sidecar import PreprocessOptions, resolve_labels, resolve_preprocess

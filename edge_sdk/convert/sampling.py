@@ -15,10 +15,10 @@ from edge_sdk.dataset import (
     check_unreadable,
     draw,
     open_image,
-    sha256,
     split_groups,
 )
 from edge_sdk.errors import DataError
+from edge_sdk.files import sha256
 from edge_sdk.preprocess import Pixels, Preprocess, fit_image
 from edge_sdk.progress import Progress, watched
 
