@@ -82,25 +82,46 @@ def board(folder, text, **tables):
 
 # --- non-negative least squares ------------------------------------------------------------
 
-MATRIX = arrays(float, (9, 4), elements=st.floats(-8, 8).map(lambda v: round(v, 2)))
-VECTOR = arrays(float, 9, elements=st.floats(-8, 8).map(lambda v: round(v, 2)))
+# Columns that resemble each other, as Mult-Adds and bytes do: with independent ones the solver
+# hardly ever has to take a variable back.
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def alike(seed):
+    rng = np.random.default_rng(seed)
+    A = rng.uniform(0.2, 1.0, (9, 1)) + rng.uniform(0.0, 0.5, (9, 6))
+    return A, A @ rng.normal(size=6) + rng.normal(scale=0.05, size=9), rng
 
 
 @settings(max_examples=200)
-@given(A=MATRIX, b=VECTOR)
-def test_nnls_meets_the_conditions_of_karush_kuhn_and_tucker(A, b):
+@given(seed=SEEDS)
+def test_nnls_meets_the_conditions_of_karush_kuhn_and_tucker(seed):
+    A, b, _ = alike(seed)
     x = nnls(A, b)
     gradient = A.T @ (A @ x - b)
-    slack = 1e-6 * (1 + np.abs(A).max() * (np.abs(b).max() + np.abs(A @ x).max()) * len(b))
     assert (x >= 0).all()
-    assert (gradient >= -slack).all()
-    assert (np.abs(gradient * x) <= slack * (1 + x)).all()
+    assert (gradient >= -1e-7).all()
+    assert np.abs(gradient * x).max() <= 1e-7
 
 
-@settings(max_examples=50)
-@given(A=MATRIX, b=VECTOR, other=arrays(float, 4, elements=st.floats(0, 8)))
-def test_no_other_non_negative_point_is_better(A, b, other):
-    assert np.linalg.norm(A @ nnls(A, b) - b) <= np.linalg.norm(A @ other - b) + 1e-6
+@settings(max_examples=100)
+@given(seed=SEEDS)
+def test_no_other_non_negative_point_is_better(seed):
+    A, b, rng = alike(seed)
+    least = np.linalg.norm(A @ nnls(A, b) - b)
+    for other in rng.exponential(size=(20, 6)):
+        assert least <= np.linalg.norm(A @ other - b) + 1e-9
+
+
+@given(
+    A=arrays(float, (5, 3), elements=st.sampled_from([-2.0, 0.0, 0.5, 1.0])),
+    b=arrays(float, 5, elements=st.floats(-8, 8)),
+)
+def test_nnls_ends_on_columns_that_are_zero_or_the_same(A, b):
+    x = nnls(A, b)
+    assert (x >= 0).all()
+    assert np.isfinite(x).all()
+    assert np.linalg.norm(A @ x - b) <= np.linalg.norm(b) + 1e-9
 
 
 def test_nnls_holds_back_what_would_be_negative():

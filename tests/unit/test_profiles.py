@@ -23,7 +23,7 @@ cores = 4
 clock_ghz = { value = 1.5, source = "data sheet" }
 dotprod = { value = "no", source = "lscpu" }
 fp16 = { value = "unknown", source = "not read" }
-idle_w = { value = 2, source = "meter" }
+idle_w = { value = 2.0, source = "meter" }
 load_w = { value = 6.5, source = "meter" }
 
 [latency.float]
