@@ -125,8 +125,10 @@ class DeviceProfile(ProfileFile):
             if (folder / name).is_file():
                 return (folder / name).read_text(encoding="utf-8")
         valid = {f.name for folder in folders if folder.is_dir() for f in folder.iterdir()}
+        how = "; make it: python -m edge_sdk.benchmark.fit <profile>.toml" if kind == "fits" else ""
         raise ProfileError(
-            f"profile {self.name}: no file {kind}/{name}; there: {', '.join(sorted(valid)) or '-'}"
+            f"profile {self.name}: no file {kind}/{name}; "
+            f"there: {', '.join(sorted(valid)) or 'none'}{how}"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_sdk.benchmark.fit import FEATURES, Fit, features, read_fit
+from edge_sdk.benchmark.fit import FEATURES, REMAKE, Fit, features, read_fit
 from edge_sdk.benchmark.published import Published, published_rows
 from edge_sdk.cost import KINDS, ModelCost
 from edge_sdk.errors import ModelError, ProfileError
@@ -74,9 +74,7 @@ def estimate(cost: ModelCost, profile: DeviceProfile) -> Estimate:
         )
     fits = read_fit(profile).fits
     if dtype_class not in fits:
-        raise ProfileError(
-            f"fits/{profile.name}.json has no {dtype_class} fit; make it again with profiles fit"
-        )
+        raise ProfileError(f"fits/{profile.name}.json has no {dtype_class} fit; {REMAKE}")
     fit = fits[dtype_class]
     x = features(cost, dtype_class)
     parts = {k: fit.coefficients[k] * float(v) for k, v in zip(FEATURES, x, strict=True)}

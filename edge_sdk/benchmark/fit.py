@@ -1,4 +1,6 @@
-"""Fits a device's latency to published measurements: `python -m edge_sdk.benchmark.fit [DIR]`.
+"""Fits a device's latency to published measurements.
+
+`python -m edge_sdk.benchmark.fit` makes the shipped fits again; with .toml files, theirs.
 
 The model is a sum of six costs, none negative: latency = coefficients . features, where the
 features are the Mult-Adds by kind, the bytes moved and a constant. Rows are weighted by
@@ -31,6 +33,7 @@ FEATURES = ("pointwise", "depthwise", "conv", "activations", "parameters", "cons
 # An uncalibrated estimate is never narrower than this: one device, runtime and load differ
 # from another of the same name by as much (V1 on a Pixel 2: 86, 123 and 160 ms published).
 UNCALIBRATED = 0.20
+REMAKE = "make it again: python -m edge_sdk.benchmark.fit <profile>.toml"
 
 Array = npt.NDArray[np.float64]
 
@@ -310,7 +313,7 @@ def read_fit(profile: DeviceProfile) -> FitFile:
     try:
         data = json.loads(profile.read_beside("fits", f"{profile.name}.json"))
     except json.JSONDecodeError as e:
-        raise ProfileError(f"{where} is not valid JSON: {e}; make it with profiles fit") from e
+        raise ProfileError(f"{where} is not valid JSON: {e}; {REMAKE}") from e
     return from_plain(FitFile, data, where, ProfileError)
 
 
@@ -329,11 +332,17 @@ def fit_all(profiles: Sequence[DeviceProfile], out: Path) -> list[FitFile]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    out = Path(arguments[0]) if arguments else Path("device_profiles/fits")
-    for made in fit_all([load_profile(name) for name in profile_names()], out):
-        for name, fit in made.fits.items():
+    """Fits the .toml profiles given, beside each, or the shipped ones of this checkout."""
+    if arguments:
+        made = [fit for path in arguments
+                for fit in fit_all([load_profile(path)], Path(path).parent / "fits")]  # fmt: skip
+    else:
+        shipped = [load_profile(name) for name in profile_names()]
+        made = fit_all(shipped, Path("device_profiles/fits"))
+    for each in made:
+        for name, fit in each.fits.items():
             print(
-                f"{made.profile:12} {name:5} {fit.basis:8} rows {len(fit.rows):2}  error: fit "
+                f"{each.profile:12} {name:5} {fit.basis:8} rows {len(fit.rows):2}  error: fit "
                 f"{fit.fit_error:.1%}, one out {fit.leave_one_out:.1%}, group out "
                 f"{fit.leave_group_out:.1%}  interval x/: {1 + fit.spread:.2f}"
             )

@@ -262,7 +262,7 @@ def test_a_table_with_other_columns_is_refused(tmp_path):
 
 def test_a_fit_is_written_and_read_back_from_beside_the_profile(tmp_path):
     profile = board(tmp_path, PROFILE, mine=exact())
-    with pytest.raises(ProfileError, match=r"no file fits/mine.json"):
+    with pytest.raises(ProfileError, match=r"no file fits/mine.json.*python -m edge_sdk"):
         read_fit(profile)
     [made] = fit_all([profile], tmp_path / "fits")
     assert read_fit(profile) == made
@@ -272,6 +272,13 @@ def test_a_fit_is_written_and_read_back_from_beside_the_profile(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgeError, match="cannot write fits"):
         fit_all([profile], tmp_path / "file")
+
+
+def test_a_users_profile_is_fitted_beside_itself_by_one_command(tmp_path, capsys):
+    profile = board(tmp_path, PROFILE, mine=exact())
+    fit_module.main([str(tmp_path / "mine.toml")])
+    assert read_fit(profile).fits["float"].basis == "table"
+    assert "mine" in capsys.readouterr().out
 
 
 # --- what is shipped -----------------------------------------------------------------------
