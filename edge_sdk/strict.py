@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 from typing import Any, TypeVar
@@ -52,8 +53,8 @@ def _read(kind: Any, data: Any, where: str, error: type[EdgeError]) -> Any:
         if not isinstance(data, dict):
             raise error(f"{where}: {data!r} must be a table")
         return {k: _read(args[1], v, f"{where}.{k}", error) for k, v in data.items()}
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+    if kind is float and type(data) is int:
+        data = float(data) if abs(data) <= sys.float_info.max else math.inf
     if type(data) is not kind:
         raise error(f"{where}: {data!r} must be of type {kind.__name__}")
     if kind is float and not math.isfinite(data):
@@ -75,7 +76,11 @@ def _read_dataclass(kind: type[Any], data: Any, where: str, error: type[EdgeErro
     if missing := [n for n in fields if n not in data and n not in optional]:
         raise error(f"{where}: missing key '{missing[0]}'")
     hints = typing.get_type_hints(kind)
-    return kind(**{k: _read(hints[k], v, f"{where}.{k}", error) for k, v in data.items()})
+    values = {k: _read(hints[k], v, f"{where}.{k}", error) for k, v in data.items()}
+    try:
+        return kind(**values)
+    except EdgeError as e:  # the class's own check: it knows neither the file nor what it is for
+        raise error(f"{where}: {e}") from e
 
 
 def _read_tuple(args: tuple[Any, ...], data: Any, where: str, error: type[EdgeError]) -> Any:
