@@ -257,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     print(json.dumps(metrics, indent=2))
     if args.out:
-        origin = "measured: the float32 Keras model on the parts above; LABELS[0] is the positive"
+        origin = f"measured: the float32 Keras model, parts as above; positive class {LABELS[0]}"
         facts = record(args, parts, log, RECIPE, trainer.average.count_params()) | {
             "metrics": {"origin": origin, **metrics}
         }
