@@ -4,8 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_sdk.benchmark.estimate import UNSEEN_FAMILY, estimate, family_of, published_rows
-from edge_sdk.benchmark.fit import read_fit
+from edge_sdk.benchmark.estimate import (
+    UNSEEN_FAMILY,
+    _breakdown,
+    estimate,
+    family_of,
+    published_rows,
+)
+from edge_sdk.benchmark.fit import FEATURES, read_fit
 from edge_sdk.cost import KINDS, LayerCost, ModelCost, cost_of_architecture
 from edge_sdk.errors import ModelError, ProfileError
 from edge_sdk.profiles import load_profile, profile_names
@@ -78,6 +84,17 @@ def test_more_work_never_takes_less_time(name, arch, sizes, alphas, dtype):
     large = cost_of_architecture(arch, alphas[1], sizes[1], dtype=dtype)
     profile = PROFILES[name]
     assert estimate(small, profile).latency_ms <= estimate(large, profile).latency_ms
+
+
+def test_every_part_of_the_latency_is_shared_out_among_the_kinds():
+    cost = cost_of_architecture("mobilenet_v2")
+    work = cost.mult_adds_by_kind()
+    for part in FEATURES:
+        shares = _breakdown(cost, dict.fromkeys(FEATURES, 0.0) | {part: 2.0})
+        assert sum(shares.values()) == pytest.approx(2.0), part
+    shares = _breakdown(cost, dict.fromkeys(FEATURES, 0.0) | {"conv": 1.0})
+    ratio = work["conv"] / work["fully-connected"]
+    assert shares["conv"] / shares["fully-connected"] == pytest.approx(ratio)
 
 
 def test_the_family_is_told_by_the_layers():
