@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edge_sdk.errors import BackendError
+from edge_sdk.convert.rewrite import rewrite
 from edge_sdk.model_metadata import LABELS_FILE, NAME
 from edge_sdk.preprocess import Preprocess
 
@@ -19,7 +19,6 @@ _NORMALISATION_OPTIONS = 1
 _IMAGE_PROPERTIES = 2
 _FEATURE_PROPERTIES = 1
 _COLOUR_SPACE_RGB = 1
-_BUFFER_ALIGNMENT = 16
 
 
 def embed_metadata(
@@ -28,54 +27,23 @@ def embed_metadata(
     """The model with its labels and normalisation inside; what it already says is kept.
 
     Labels go in twice, as the format wants: named in the metadata, stored in an appended zip."""
-    try:
-        import flatbuffers
-        from ai_edge_litert import schema_py_generated as schema
-    except ModuleNotFoundError as e:
-        raise BackendError(
-            f"{e.name} is not installed: pip install 'edge-sdk[convert]' (it writes the metadata)"
-        ) from e
-    content = _build_metadata(flatbuffers.Builder(1024), name, description, preprocess)
-    tree = schema.ModelT.InitFromPackedBuf(model, 0)
-    aligned = _aligned_buffer_class(schema)
-    tree.buffers = [aligned(b.data, b.offset, b.size, model) for b in tree.buffers]
-    tree.buffers.append(aligned(content, 0, 0, model))
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = NAME, len(tree.buffers) - 1
-    kept = [m for m in tree.metadata or [] if m.name not in (NAME, NAME.encode())]
-    tree.metadata = [*kept, entry]
-    builder = flatbuffers.Builder(len(model) + 65536)
-    builder.Finish(tree.Pack(builder), b"TFL3")
-    return _append_zip(bytes(builder.Output()), LABELS_FILE, "\n".join(labels) + "\n")
+
+    def add(tree: Any, schema: Any) -> None:
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = content
+        tree.buffers.append(buffer)
+        entry.name, entry.buffer = NAME, len(tree.buffers) - 1
+        kept = [m for m in tree.metadata or [] if m.name not in (NAME, NAME.encode())]
+        tree.metadata = [*kept, entry]
+
+    content = _build_metadata(name, description, preprocess)
+    return _append_zip(rewrite(model, add), LABELS_FILE, "\n".join(labels) + "\n")
 
 
-def _aligned_buffer_class(schema: Any) -> Any:
-    class AlignedBuffer:
-        """A model buffer that packs on 16 bytes, as the schema asks and the generated code does
-        not; bytes that were stored behind the FlatBuffer are taken in."""
+def _build_metadata(name: str, description: str, spec: Preprocess) -> bytes:
+    import flatbuffers
 
-        def __init__(self, data: Any, offset: int, size: int, model: bytes) -> None:
-            outside = offset > 1
-            self._data = model[offset : offset + size] if outside else data
-            if self._data is not None:
-                self._data = bytes(self._data)
-
-        def Pack(self, builder: Any) -> Any:  # noqa: N802 (the generated code calls it so)
-            vector = None
-            if self._data:
-                builder.StartVector(1, len(self._data), _BUFFER_ALIGNMENT)
-                builder.head -= len(self._data)
-                builder.Bytes[builder.head : builder.head + len(self._data)] = self._data
-                vector = builder.EndVector()
-            schema.BufferStart(builder)
-            if vector is not None:
-                schema.BufferAddData(builder, vector)
-            return schema.BufferEnd(builder)
-
-    return AlignedBuffer
-
-
-def _build_metadata(b: Any, name: str, description: str, spec: Preprocess) -> bytes:
+    b = flatbuffers.Builder(1024)
     source = _table(
         b,
         {

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 import edge_sdk
 from edge_sdk.artifact import (
@@ -27,10 +26,11 @@ from edge_sdk.artifact import (
 )
 from edge_sdk.backends import TensorSpec, classifier_specs
 from edge_sdk.convert import sampling
+from edge_sdk.convert.calibrate import Statistics
 from edge_sdk.convert.embed_metadata import embed_metadata
 from edge_sdk.convert.gate import Judged, Runtime, find_runtimes, judge
 from edge_sdk.convert.ingest import TrainedModel, open_model
-from edge_sdk.convert.quantise import float_tflite, quantised_tflite
+from edge_sdk.convert.quantise import float_tflite, integer_tflite, statistics_of
 from edge_sdk.convert.schemes import Scheme, scheme_named
 from edge_sdk.dataset import Dataset, Item, read_dataset
 from edge_sdk.errors import DataError
@@ -87,7 +87,7 @@ class _Job:
     preprocess: Preprocess
     labels: tuple[str, ...]
     activation: str
-    calibration: npt.NDArray[np.uint8]
+    statistics: Statistics | None
     calibration_sample: Sample
     judged: Judged
     judged_sample: Sample
@@ -112,7 +112,9 @@ def convert(request: ConvertRequest, progress: Progress = silent) -> Conversion:
         progress("open the model", 0, 1)
         with open_model(path, scratch) as model:
             progress("open the model", 1, 1)
-            job, notes = _prepare(request, name, path, model, data, drawn, scratch, progress)
+            job, notes = _prepare(
+                request, name, path, schemes, model, data, drawn, scratch, progress
+            )
             job = replace(job, runtimes=tuple(runtimes))
             made = [_make(request, job, scheme, scratch, progress) for scheme in schemes]
     result = Conversion(name, tuple(made), tuple(notes))
@@ -142,9 +144,11 @@ def _prepare(
     request: ConvertRequest,
     name: str,
     path: Path,
+    schemes: Sequence[Scheme],
     model: TrainedModel,
     data: Dataset,
     drawn: tuple[tuple[Item, ...], tuple[Item, ...]],
+    runtimes: Sequence[Runtime],
     scratch: Path,
     progress: Progress,
 ) -> tuple[_Job, list[str]]:
@@ -165,6 +169,10 @@ def _prepare(
     float_model.write_bytes(float_tflite(model))
     progress("run the trained model", 1, 1)
     graph, _, _ = classifier_specs(float_model)
+    statistics = None
+    if any(scheme.integer for scheme in schemes):
+        images = watched(list(calibration.pixels), "calibrate", progress)
+        statistics = statistics_of(float_model, (normalise(x[None], spec) for x in images))
     job = _Job(
         name=name,
         model=model,
@@ -172,11 +180,11 @@ def _prepare(
         preprocess=spec,
         labels=labels,
         activation=output_activation(graph),
-        calibration=calibration.pixels,
+        statistics=statistics,
         calibration_sample=sampling.record(data, calibration.items, request.seed),
         judged=Judged(judged.pixels, reference, truth),
         judged_sample=sampling.record(data, judged.items, request.seed),
-        runtimes=(),
+        runtimes=tuple(runtimes),
     )
     return job, notes + label_notes
 
@@ -204,11 +212,14 @@ def _labels(
 def _make(
     request: ConvertRequest, job: _Job, scheme: Scheme, scratch: Path, progress: Progress
 ) -> Artifact:
-    def samples() -> Iterator[npt.NDArray[np.float32]]:
-        for pixels in watched(list(job.calibration), f"{scheme.name}: calibrate", progress):
-            yield normalise(pixels[None], job.preprocess)
-
-    raw = quantised_tflite(job.model, job.float_model, scheme.name, samples)
+    if scheme.integer and job.statistics is not None:
+        progress(f"{scheme.name}: quantise", 0, 1)
+        raw = integer_tflite(job.float_model, scheme, job.statistics, job.preprocess)
+        progress(f"{scheme.name}: quantise", 1, 1)
+    elif scheme.name == "float16":
+        raw = float_tflite(job.model, half=True)
+    else:
+        raw = job.float_model.read_bytes()
     raw = embed_metadata(
         raw,
         name=f"{job.name}-{scheme.name}",
@@ -245,7 +256,7 @@ def _make(
         float_bytes=job.float_model.stat().st_size,
         sha256=sha256(candidate),
         source=job.model.source,
-        calibration=job.calibration_sample if scheme.needs_calibration else None,
+        calibration=job.calibration_sample if scheme.integer else None,
         judged=job.judged_sample,
         gate=gate,
         tools=_versions(TOOLS),

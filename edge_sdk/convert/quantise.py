@@ -1,71 +1,71 @@
-"""A trained model to the bytes of a .tflite in one scheme: TensorFlow's converter, and for 4 bits
-(or when the source is a .tflite, which TensorFlow does not take) litert-quantizer."""
+"""A trained model to the bytes of a .tflite in one scheme.
+
+TensorFlow's converter makes the float files. The integer schemes start from the float32 file:
+statistics on the calibration images, biases corrected, ranges chosen, integers written.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_sdk.convert.bias_correction import corrected
+from edge_sdk.convert.calibrate import Statistics, clipping_range, collect
 from edge_sdk.convert.ingest import TrainedModel, import_tensorflow
-from edge_sdk.convert.litert_quantizer import quantise_tflite
+from edge_sdk.convert.litert_quantizer import write_integer_model
 from edge_sdk.convert.quiet import quiet
+from edge_sdk.convert.schemes import Scheme
 from edge_sdk.errors import ModelError
+from edge_sdk.preprocess import Preprocess, normalise
+from edge_sdk.tflite_file import read_tflite
 
 Samples = Callable[[], Iterator[npt.NDArray[np.float32]]]
 
 
-def float_tflite(model: TrainedModel) -> bytes:
-    """The model as a float32 .tflite: every other scheme is judged against its size."""
-    if model.tflite is not None:
+def float_tflite(model: TrainedModel, *, half: bool = False) -> bytes:
+    """The model as a float32 .tflite, or with float16 weights.
+
+    Raises ModelError for float16 from a .tflite, which TensorFlow's converter does not take."""
+    if model.saved_model is None or model.tflite is not None:
+        if half or model.tflite is None:
+            raise ModelError(
+                "float16 from a .tflite is not supported: give the Keras model or SavedModel"
+            )
         return model.tflite.read_bytes()
-    return _convert(model, "float32", None)
-
-
-def quantised_tflite(
-    model: TrainedModel, float_model: Path, scheme: str, samples: Samples
-) -> bytes:
-    """The model in `scheme`; samples() yields the calibration inputs, (1, H, W, 3) normalised.
-
-    float_model: the file that `float_tflite` gave."""
-    if scheme == "float32":
-        return float_model.read_bytes()
-    if scheme == "w4a8":
-        return quantise_tflite(float_model, scheme, samples())
-    if model.saved_model is not None:
-        return _convert(model, scheme, samples)
-    if scheme == "float16":
-        raise ModelError(
-            "float16 from a .tflite is not supported: give the Keras model or SavedModel"
-        )
-    return quantise_tflite(float_model, scheme, samples())
-
-
-def _convert(model: TrainedModel, scheme: str, samples: Samples | None) -> bytes:
     tf = import_tensorflow()
-    with quiet(f"converting {model.source.file} to {scheme}"):
+    with quiet(f"converting {model.source.file}"):
         converter = tf.lite.TFLiteConverter.from_saved_model(str(model.saved_model))
-        if scheme != "float32":
+        if half:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if scheme == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if scheme in ("int8", "int16x8") and samples is not None:
-            _set_integer(tf, converter, scheme, samples)
         return bytes(converter.convert())
 
 
-def _set_integer(tf: Any, converter: Any, scheme: str, samples: Samples) -> None:
-    kernels, kind = {
-        "int8": (tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8),
-        "int16x8": (
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-            tf.int16,
-        ),
-    }[scheme]
-    converter.representative_dataset = lambda: ([x] for x in samples())
-    converter.target_spec.supported_ops = [kernels]
-    converter.inference_input_type = kind
-    converter.inference_output_type = kind
+def statistics_of(float_model: Path, samples: Iterator[npt.NDArray[np.float32]]) -> Statistics:
+    """What the integer schemes need to know; samples: (1, H, W, 3) each, normalised."""
+    return collect(float_model, read_tflite(float_model), samples)
+
+
+def integer_tflite(
+    float_model: Path, scheme: Scheme, statistics: Statistics, preprocess: Preprocess
+) -> bytes:
+    """The float32 file in an integer scheme."""
+    graph = read_tflite(float_model)
+    bits = {op.name: 8 for op, _ in graph.weights()}
+    if "CONV_2D" in bits:
+        bits["CONV_2D"] = scheme.convolution_bits
+    ranges = {
+        graph.tensors[i].name: clipping_range(a, scheme.activation_bits)
+        for i, a in statistics.activations.items()
+    }
+    # The input's range is known, not measured: every pixel value gets a step of its own.
+    ends = normalise(np.array([[0] * 3, [255] * 3], np.uint8), preprocess)
+    ranges[graph.tensors[graph.inputs[0]].name] = (float(ends.min()), float(ends.max()))
+    with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
+        better = Path(folder) / float_model.name
+        better.write_bytes(corrected(float_model.read_bytes(), graph, statistics, bits))
+        return write_integer_model(better, ranges, scheme.activation_bits, scheme.convolution_bits)

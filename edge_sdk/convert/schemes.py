@@ -9,22 +9,30 @@ from edge_sdk.errors import UsageError, unknown_name
 
 @dataclass(frozen=True)
 class Scheme:
-    """max_drop: accuracy, in percentage points, that the gate lets the conversion lose."""
+    """max_drop: accuracy, in percentage points, that the gate lets the conversion lose.
+
+    activation_bits, convolution_bits: of an integer scheme, 0 for a float one; weights other than
+    convolutions' have 8 bits."""
 
     name: str
     summary: str
     max_drop: float
-    needs_calibration: bool
+    activation_bits: int = 0
+    convolution_bits: int = 0
+
+    @property
+    def integer(self) -> bool:
+        return self.activation_bits > 0
 
 
 SCHEMES = {
     s.name: s
     for s in (
-        Scheme("float32", "as trained", 0.1, False),
-        Scheme("float16", "weights in half precision, computed in float32", 0.5, False),
-        Scheme("int8", "weights, activations, input and output in 8 bits", 1.5, True),
-        Scheme("int16x8", "8-bit weights, 16-bit activations, input and output", 0.5, True),
-        Scheme("w4a8", "4-bit convolution weights, 8 bits elsewhere", 3.0, True),
+        Scheme("float32", "as trained", 0.1),
+        Scheme("float16", "weights in half precision, computed in float32", 0.5),
+        Scheme("int8", "weights, activations, input and output in 8 bits", 1.5, 8, 8),
+        Scheme("int16x8", "8-bit weights, 16-bit activations, input and output", 0.5, 16, 8),
+        Scheme("w4a8", "4-bit convolution weights, 8 bits elsewhere", 3.0, 8, 4),
     )
 }
 

@@ -1,0 +1,85 @@
+"""Bias correction: takes the mean of the weights' rounding error out of each layer's output.
+
+Rounding a kernel W to Wq shifts the layer's output by (Wq - W) * x, whose mean over the data is
+(Wq - W) * E[x]: subtracted from the bias it is gone (Nagel et al., "Data-Free Quantization
+Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2, here with the measured
+E[x]). Per channel, with E[x] taken over the whole map, so padding at the border is neglected.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_sdk.convert.calibrate import Statistics
+from edge_sdk.convert.rewrite import rewrite
+from edge_sdk.tflite_file import Graph, Operator, Tensor
+
+Floats = npt.NDArray[np.float32]
+
+
+def corrected(model: bytes, graph: Graph, statistics: Statistics, bits: dict[str, int]) -> bytes:
+    """The float model with corrected biases. bits: weight bits by operator name.
+
+    A layer without a bias is left as it is."""
+    users = Counter(op.inputs[2] for op, _ in graph.weights() if _has_bias(op))
+
+    def edit(tree: Any, schema: Any) -> None:
+        main = tree.subgraphs[0]
+        owners = Counter(t.buffer for t in main.tensors)
+        positions = {op.outputs[0]: i for i, op in enumerate(graph.operators)}
+        for op, kernel in graph.weights():
+            means = statistics.channel_means.get(op.inputs[0])
+            if not _has_bias(op) or means is None:
+                continue
+            shift = output_shift(op, kernel, means, bits[op.name])
+            bias = main.tensors[op.inputs[2]]
+            old = np.frombuffer(tree.buffers[bias.buffer].data, np.float32)
+            # Equal biases (zeros, mostly) may share a tensor or a buffer: then it gets its own.
+            if users[op.inputs[2]] > 1:
+                bias = copy.copy(bias)
+                main.tensors.append(bias)
+                inputs = [*op.inputs[:2], len(main.tensors) - 1]
+                main.operators[positions[op.outputs[0]]].inputs = inputs
+            if users[op.inputs[2]] > 1 or owners[bias.buffer] > 1:
+                tree.buffers.append(schema.BufferT())
+                bias.buffer = len(tree.buffers) - 1
+            tree.buffers[bias.buffer].data = (old - shift).astype(np.float32).tobytes()
+
+    return rewrite(model, edit)
+
+
+def output_shift(
+    op: Operator, kernel: Tensor, means: npt.NDArray[np.float64], bits: int
+) -> npt.NDArray[np.float64]:
+    """The mean shift of each output channel, (output channels,), from rounding the kernel.
+
+    means: E[x] per input channel."""
+    weights = np.frombuffer(kernel.data or b"", np.float32).reshape(kernel.shape)
+    depthwise = op.name == "DEPTHWISE_CONV_2D"
+    error = (round_weights(weights, 3 if depthwise else 0, bits) - weights).astype(np.float64)
+    if depthwise:  # (1, kh, kw, channels * multiplier)
+        per_output = np.repeat(means, weights.shape[3] // len(means))
+        return np.asarray(error.sum(axis=(0, 1, 2)) * per_output)
+    if weights.ndim == 4:  # (out, kh, kw, in)
+        return np.asarray(error.sum(axis=(1, 2)) @ means)
+    return np.asarray(error @ means)  # (out, in)
+
+
+def round_weights(weights: Floats, axis: int, bits: int) -> Floats:
+    """Weights on the symmetric min-max grid of each slice along `axis`, as real values.
+
+    The grid is TFLite's: levels -(2^(bits-1) - 1) to 2^(bits-1) - 1, zero point 0."""
+    others = tuple(a for a in range(weights.ndim) if a != axis)
+    levels = 2 ** (bits - 1) - 1
+    scale = np.abs(weights).max(axis=others, keepdims=True) / levels
+    scale = np.where(scale == 0, 1, scale)
+    return np.asarray(np.clip(np.round(weights / scale), -levels, levels) * scale, np.float32)
+
+
+def _has_bias(op: Operator) -> bool:
+    return len(op.inputs) > 2 and op.inputs[2] >= 0
