@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_sdk.errors import EdgeError, UsageError
@@ -24,16 +24,17 @@ def whole_folder(final: Path, *, replace: bool = False) -> Iterator[Path]:
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.partial-", dir=final.parent))
     except OSError as e:
-        raise EdgeError(f"cannot write {final.parent}: {e.strerror}") from e
+        raise EdgeError(f"cannot write {final.parent}: {e.strerror or e}") from e
     try:
         yield temporary
         temporary.chmod(0o755)
         for path in temporary.rglob("*"):
             if path.is_file():
                 _sync(path)
+        refuse_existing(final, replace=replace)  # somebody else may have been faster
         _swap_in(temporary, final)
     except OSError as e:
-        raise EdgeError(f"cannot write {final}: {e.strerror}") from e
+        raise EdgeError(f"cannot write {final}: {e.strerror or e}") from e
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -54,9 +55,10 @@ def write_whole(path: Path, data: bytes) -> None:
         _sync(temporary)
         temporary.replace(path)
     except OSError as e:
-        raise EdgeError(f"cannot write {path}: {e.strerror}") from e
+        raise EdgeError(f"cannot write {path}: {e.strerror or e}") from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
@@ -72,11 +74,13 @@ def _swap_in(temporary: Path, final: Path) -> None:
     # A folder cannot be renamed over a filled one: the old one steps aside and comes back if the
     # second rename fails.
     old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old-", dir=final.parent))
-    final.rename(old / final.name)
+    aside = old / final.name
     try:
+        final.rename(aside)
         temporary.rename(final)
     except BaseException:
-        (old / final.name).rename(final)
+        if aside.exists():
+            aside.rename(final)
         raise
     finally:
         if final.exists():
