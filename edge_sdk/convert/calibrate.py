@@ -53,12 +53,13 @@ def collect(model: Path, graph: Graph, samples: Iterator[Floats]) -> Statistics:
         raise BackendError(
             "ai-edge-litert is not installed: pip install 'edge-sdk[convert]'"
         ) from e
-    interpreter = Interpreter(
-        model_path=str(model),
-        num_threads=os.cpu_count() or 1,
-        experimental_preserve_all_tensors=True,
-    )
-    interpreter.allocate_tensors()
+    with quiet(f"opening {model.name} for calibration"):
+        interpreter = Interpreter(
+            model_path=str(model),
+            num_threads=os.cpu_count() or 1,
+            experimental_preserve_all_tensors=True,
+        )
+        interpreter.allocate_tensors()
     active = [t.index for t in graph.tensors if t.data is None and t.dtype == "float32"]
     fed = {op.inputs[0] for op, _ in graph.weights()}
     extremes: dict[int, list[tuple[float, float]]] = {i: [] for i in active}

@@ -113,9 +113,8 @@ def convert(request: ConvertRequest, progress: Progress = silent) -> Conversion:
         with open_model(path, scratch) as model:
             progress("open the model", 1, 1)
             job, notes = _prepare(
-                request, name, path, schemes, model, data, drawn, scratch, progress
+                request, name, path, schemes, model, data, drawn, runtimes, scratch, progress
             )
-            job = replace(job, runtimes=tuple(runtimes))
             made = [_make(request, job, scheme, scratch, progress) for scheme in schemes]
     result = Conversion(name, tuple(made), tuple(notes))
     report = json.dumps(conversion_report(result), indent=1, ensure_ascii=False) + "\n"
