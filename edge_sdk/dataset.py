@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sdk.errors import DataError
+from edge_sdk.preprocess import to_rgb
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -174,7 +175,8 @@ def open_image(path: Path) -> Image.Image:
 
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            image.load()
+            return to_rgb(image)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as e:
         raise DataError(f"{path} is not a readable image: {e}") from e
     except Image.DecompressionBombError as e:

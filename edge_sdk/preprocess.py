@@ -87,6 +87,16 @@ class Quantisation:
     zero_point: int
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A Pillow image of any mode in RGB; 16-bit greys keep their upper 8 bits."""
+    from PIL import Image
+
+    if image.mode == "I" or image.mode.startswith("I;16"):  # convert() would clip them to white
+        grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+        image = Image.fromarray(grey)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
 def fit_image(image: Image.Image | Pixels, spec: Preprocess) -> Pixels:
     """An image at the model's size: uint8 (height, width, 3), RGB.
 
@@ -95,15 +105,15 @@ def fit_image(image: Image.Image | Pixels, spec: Preprocess) -> Pixels:
     from PIL import Image  # not at import: an interpreter alone needs no image library
 
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise UsageError(
                 f"frame: dtype {image.dtype} and shape {image.shape} must be uint8 (H, W, 3) RGB"
             )
         if image.shape[:2] == (spec.height, spec.width) and spec.crop_fraction == 1.0:
             return image
         image = Image.fromarray(np.ascontiguousarray(image))
-    elif image.mode != "RGB":
-        image = image.convert("RGB")
+    else:
+        image = to_rgb(image)
     size = (spec.width, spec.height)
     if spec.fit == "pad":
         factor = min(size[0] / image.width, size[1] / image.height)
@@ -117,8 +127,9 @@ def fit_image(image: Image.Image | Pixels, spec: Preprocess) -> Pixels:
     if spec.fit == "crop":
         factor = spec.crop_fraction * min(image.width / size[0], image.height / size[1])
         w, h = size[0] * factor, size[1] * factor
-        x0, y0 = (image.width - w) / 2, (image.height - h) / 2
-        box = (x0, y0, x0 + w, y0 + h)
+        # Rounding must not carry the window over the edge: Pillow refuses -1e-16.
+        x0, y0 = max(0.0, (image.width - w) / 2), max(0.0, (image.height - h) / 2)
+        box = (x0, y0, min(x0 + w, image.width), min(y0 + h, image.height))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
 
 
