@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import random
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -88,19 +89,11 @@ def _images(root: Path) -> Iterator[Path]:
 
 
 def _read_index(root: Path, index: Path) -> Dataset:
-    with index.open(newline="", encoding="utf-8-sig") as f:
-        reader = csv.DictReader(f)
-        columns = reader.fieldnames or []
-        if "file" not in columns:
-            raise DataError(f"{index}: no column 'file' among {', '.join(columns) or 'none'}")
-        group_column = next((c for c in ("group", "patient") if c in columns), None)
-        items = []
-        for line, row in enumerate(reader, start=2):
-            path = root / row["file"]
-            if not path.resolve().is_relative_to(root.resolve()):
-                raise DataError(f"{index} line {line}: '{row['file']}' lies outside {root}")
-            group = row[group_column] if group_column else None
-            items.append(Item(path, row.get("label") or None, group or None))
+    try:
+        with index.open(newline="", encoding="utf-8-sig") as f:
+            items = _index_items(root, index, csv.DictReader(f))
+    except (csv.Error, ValueError) as e:  # no UTF-8, no CSV, or a path that no system has
+        raise DataError(f"{index} cannot be read: {e}") from e
     if not items:
         raise DataError(f"{index} lists no images")
     if missing := [i for i in items if not i.path.is_file()]:
@@ -113,6 +106,29 @@ def _read_index(root: Path, index: Path) -> Dataset:
         raise DataError(f"{index}: {unlabelled} of {len(items)} rows have no label: all or none")
     labels = sorted({i.label for i in items if i.label is not None})
     return Dataset(root, tuple(sorted(items, key=lambda i: i.path)), tuple(labels))
+
+
+def _index_items(root: Path, index: Path, reader: csv.DictReader[str]) -> list[Item]:
+    columns = reader.fieldnames or []
+    if "file" not in columns:
+        raise DataError(f"{index}: no column 'file' among {', '.join(columns) or 'none'}")
+    group_column = next((c for c in ("group", "patient") if c in columns), None)
+    inside = root.resolve()
+    items = {}
+    for row in reader:
+        where = f"{index} line {reader.line_num}"
+        if not row["file"]:
+            raise DataError(f"{where}: no file is named")
+        path = root / row["file"]
+        real = path.resolve()
+        if not real.is_relative_to(inside):
+            raise DataError(f"{where}: '{row['file']}' lies outside {root}")
+        # Twice, and with two groups, it could calibrate and judge.
+        if real in items:
+            raise DataError(f"{where}: '{row['file']}' is listed twice")
+        group = row[group_column] if group_column else None
+        items[real] = Item(path, row.get("label") or None, group or None)
+    return list(items.values())
 
 
 def split_groups(
@@ -174,12 +190,15 @@ def open_image(path: Path) -> Image.Image:
     from PIL import Image, UnidentifiedImageError  # not at import: an artifact needs no images
 
     try:
-        with Image.open(path) as image:
-            image.load()
-            return to_rgb(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on damage that it got over
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return to_rgb(image)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as e:
         raise DataError(f"{path} is not a readable image: {e}") from e
-    except Image.DecompressionBombError as e:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise DataError(f"{path} is too large to open safely: {e}") from e
 
 
