@@ -169,8 +169,8 @@ def output_activation(graph: Graph) -> str:
     """What the scores of a classifier's output are, from the operator that makes them."""
     passing = {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"}
     producers = {o: op for op in graph.operators for o in op.outputs}
-    tensor = graph.outputs[0]
-    while tensor in producers and producers[tensor].name in passing:
-        tensor = producers[tensor].inputs[0]
-    name = producers[tensor].name if tensor in producers else ""
+    producer = producers.pop(graph.outputs[0], None)  # popped: a damaged file may go in circles
+    while producer is not None and producer.name in passing and producer.inputs:
+        producer = producers.pop(producer.inputs[0], None)
+    name = producer.name if producer is not None else ""
     return {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(name, "logits")

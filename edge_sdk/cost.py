@@ -172,6 +172,15 @@ def _work(graph: Graph, op: Operator) -> tuple[str, int]:
     in), depthwise (1, height, width, channels), fully connected (out, in)."""
     if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
         return "other", 0
+    needed = 3 if op.name == "TRANSPOSE_CONV" else 2
+    rank = 2 if op.name == "FULLY_CONNECTED" else 4
+    if (
+        min(op.inputs[:needed], default=-1) < 0
+        or len(op.inputs) < needed
+        or not op.outputs
+        or len(graph.tensors[op.inputs[1]].shape) != rank
+    ):
+        raise ModelError(f"the model is damaged: a {op.name} lacks its kernel or its output")
     kernel = _shape(graph.tensors[op.inputs[1]])
     output = _shape(graph.tensors[op.outputs[0]])
     if op.name == "FULLY_CONNECTED":

@@ -8,6 +8,7 @@ keeps the device free of TensorFlow and of twenty thousand generated lines.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -64,7 +65,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -215,8 +216,10 @@ def _read_graph(raw: bytes) -> Graph:
         codes.append(code.string(1) or OPERATORS.get(number, f"OPERATOR_{number}"))
     graph = subgraphs[0]
     tensors = tuple(_read_tensor(i, t, buffers) for i, t in enumerate(graph.tables(0)))
+    count = len(tensors)
     operators = tuple(
-        Operator(codes[op.scalar(0, "I")], _indices(op, 1), _indices(op, 2))
+        # -1 stands for an optional input that is left out.
+        Operator(codes[op.scalar(0, "I")], _indices(op, 1, count, -1), _indices(op, 2, count))
         for op in graph.tables(3)
     )
     return Graph(
@@ -224,8 +227,8 @@ def _read_graph(raw: bytes) -> Graph:
         subgraphs=len(subgraphs),
         tensors=tensors,
         operators=operators,
-        inputs=_indices(graph, 1),
-        outputs=_indices(graph, 2),
+        inputs=_indices(graph, 1, count),
+        outputs=_indices(graph, 2, count),
         metadata=tuple(m.string(0) for m in model.tables(6)),
     )
 
@@ -239,8 +242,11 @@ def _read_named(raw: bytes, name: str) -> bytes | None:
     return None
 
 
-def _indices(table: Table, number: int) -> tuple[int, ...]:
-    return tuple(int(i) for i in table.array(number, "<i4"))
+def _indices(table: Table, number: int, count: int, lowest: int = 0) -> tuple[int, ...]:
+    found = tuple(int(i) for i in table.array(number, "<i4"))
+    if any(not lowest <= i < count for i in found):
+        raise ValueError(f"it names tensors {list(found)} of {count}")
+    return found
 
 
 def _read_buffer(buffer: Table) -> memoryview | None:

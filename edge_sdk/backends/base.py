@@ -14,8 +14,8 @@ from edge_sdk.preprocess import Quantisation
 from edge_sdk.tflite_file import Graph, read_tflite
 from edge_sdk.tflite_file import Tensor as FileTensor
 
-# A classifier is fed in these types; the other types of the format have no kernels for it.
-INPUT_DTYPES = ("float32", "int8", "uint8", "int16")
+# A classifier takes and gives these types; the format's other types have no kernels for it.
+DTYPES = ("float32", "int8", "uint8", "int16")
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,9 @@ def classifier_specs(path: Path) -> tuple[Graph, TensorSpec, TensorSpec]:
             f"{path} is no image classifier: its input shape is {list(source.shape)}, "
             "not [1, height, width, 3]"
         )
-    if source.dtype not in INPUT_DTYPES:
-        raise ModelError(
-            f"{path}: input type {source.dtype} is not one of {', '.join(INPUT_DTYPES)}"
-        )
+    for what, end in (("input", source), ("output", result)):
+        if end.dtype not in DTYPES:
+            raise ModelError(f"{path}: {what} type {end.dtype} is not one of {', '.join(DTYPES)}")
     if result.elements < 2 or result.elements != result.shape[-1]:
         raise ModelError(
             f"{path} is no image classifier: its output shape is {list(result.shape)}, "
@@ -86,7 +85,7 @@ def classifier_specs(path: Path) -> tuple[Graph, TensorSpec, TensorSpec]:
 def _spec(path: Path, t: FileTensor) -> TensorSpec:
     if np.dtype(t.dtype).kind == "f":
         return TensorSpec(t.name, t.shape, t.dtype, None)
-    if len(t.scales) != 1 or t.scales[0] <= 0:
+    if len(t.scales) != 1 or not (np.isfinite(t.scales[0]) and t.scales[0] > 0):
         raise ModelError(f"{path}: tensor '{t.name}' is {t.dtype} without a scale")
     zero_point = int(t.zero_points[0]) if len(t.zero_points) else 0
     return TensorSpec(t.name, t.shape, t.dtype, Quantisation(float(t.scales[0]), zero_point))
