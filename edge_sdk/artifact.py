@@ -140,7 +140,7 @@ def read_artifact(path: Path) -> Artifact:
         data = json.loads(manifest_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path} is no artifact: it has no {MANIFEST_FILE}") from None
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ArtifactError(f"{manifest_file} cannot be read: {e}") from e
     if isinstance(data, dict) and data.get("format") != FORMAT:
         raise ArtifactError(

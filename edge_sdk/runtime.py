@@ -7,6 +7,7 @@ with Classifier("cells-int8") as classifier:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from edge_sdk.artifact import output_activation, read_artifact
 from edge_sdk.backends import classifier_specs, open_backend
-from edge_sdk.errors import DataError, ModelError
+from edge_sdk.errors import ModelError, UsageError
 from edge_sdk.model_metadata import read_metadata
 from edge_sdk.preprocess import (
     Encoder,
@@ -83,12 +84,12 @@ def load_model(
         artifact = read_artifact(path)
         m = artifact.manifest
         if labels is not None or given != PreprocessOptions():
-            raise DataError(
+            raise UsageError(
                 f"{path} is an artifact: its manifest has the labels and the preprocessing; give "
                 "options for these only with a bare .tflite"
             )
         notes = () if m.gate.passed else ("this artifact did not pass the gate: see its manifest",)
-        check_labels(m.labels, m.output.shape[-1], str(path))
+        check_labels(m.labels, math.prod(m.output.shape), str(path))
         return Model(
             artifact.model, f"{m.name}-{m.scheme}", m.labels, m.preprocess, m.activation, notes
         )

@@ -55,6 +55,8 @@ def resolve_preprocess(
     notes = []
     if (file := find_sidecar(model, "preprocess.json")) is not None:
         values = _read_json(file)
+        if ("mean" in values) != ("std" in values):
+            raise UsageError(f"{file}: mean and std go together: give both or neither")
     stated = (values.get("height", height), values.get("width", width))
     if stated != (height, width):
         raise UsageError(f"{file}: size {stated} differs from the model's {(height, width)}")
@@ -89,9 +91,11 @@ def resolve_labels(model: Path, option: Path | None, classes: int) -> tuple[str,
 
 
 def read_labels(file: Path, classes: int) -> tuple[str, ...]:
-    """One label a line. Raises DataError unless there are exactly `classes`, all different."""
+    """One label a line. Raises DataError unless there are exactly `classes`.
+
+    Two may be equal: ImageNet has two cranes."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"labels file {file} cannot be read: {e}") from e
     return check_labels(tuple(x.strip() for x in lines if x.strip()), classes, str(file))
@@ -113,7 +117,7 @@ def find_sidecar(model: Path, name: str) -> Path | None:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise UsageError(f"{file} cannot be read: {e}") from e
     if not isinstance(data, dict):
         raise UsageError(f"{file} must hold one JSON object")
