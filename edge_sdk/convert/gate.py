@@ -135,6 +135,11 @@ def compare(
     """One runtime's scores, float32 (N, classes), beside the reference."""
     problems = list(faults)
     reference = judged.reference
+    if bad := int((~np.isfinite(reference)).any(axis=1).sum()):
+        problems.append(
+            f"{bad} of {len(reference)} answers of the trained model itself are not finite numbers"
+        )
+        reference = np.nan_to_num(reference, nan=0.0, posinf=0.0, neginf=0.0)
     if bad := int((~np.isfinite(scores)).any(axis=1).sum()):
         problems.append(f"{bad} of {len(scores)} answers are not finite numbers")
         scores = np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
@@ -148,7 +153,7 @@ def compare(
         drop = float_accuracy - accuracy
     else:
         drop = 100 * expected_loss(reference, ours, activation)
-    if drop > max_drop:
+    if not drop <= max_drop:  # a limit that is no number lets nothing pass
         lost = "accuracy lost" if judged.truth is not None else "estimated accuracy lost"
         problems.append(f"{lost}: {drop:.2f} points, more than the {max_drop:g} allowed")
     return Check(
@@ -178,10 +183,15 @@ def expected_loss(reference: Floats, choices: npt.NDArray[np.int64], activation:
 
 
 def signal_to_noise_db(reference: Floats, scores: Floats) -> float:
-    """10 log10(sum reference^2 / sum (reference - scores)^2), at most 200 dB."""
-    signal = float(np.square(reference, dtype=np.float64).sum())
-    noise = float(np.square(reference - scores, dtype=np.float64).sum())
-    return min(200.0, 10 * float(np.log10(signal / noise))) if noise > 0 and signal > 0 else 200.0
+    """10 log10(sum reference^2 / sum (reference - scores)^2), between -200 and 200 dB."""
+    wide = reference.astype(np.float64)
+    signal = float(np.square(wide).sum())
+    noise = float(np.square(wide - scores).sum())
+    if noise == 0:
+        return 200.0
+    if signal == 0:
+        return -200.0
+    return float(np.clip(10 * (np.log10(signal) - np.log10(noise)), -200, 200))
 
 
 def _failed(runtime: Runtime, samples: int, problems: Sequence[str]) -> Check:
