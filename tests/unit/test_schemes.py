@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from edge_sdk.backends import BACKENDS
+from edge_sdk.cli import BACKEND_NAMES, SCHEME_NAMES
+from edge_sdk.convert.schemes import SCHEMES, scheme_named
+from edge_sdk.errors import UsageError
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_scheme_is_found_by_its_name(name: str) -> None:
+    scheme = scheme_named(name)
+    assert scheme.name == name
+    assert scheme.summary
+    assert 0 < scheme.max_drop <= 5
+    assert scheme.integer == (not name.startswith("float"))
+
+
+def test_fewer_bits_may_lose_more() -> None:
+    limits = [SCHEMES[n].max_drop for n in ("float32", "float16", "int8", "w4a8")]
+    assert limits == sorted(limits)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("int4", "int8"), ("W4A8", "w4a8"), ("fp16", "float16")]
+)
+def test_an_unknown_scheme_suggests_near_misses(name: str, near: str) -> None:
+    with pytest.raises(UsageError, match=rf"unknown scheme '{name}'\. Did you mean .*{near}"):
+        scheme_named(name)
+
+
+def test_the_command_lines_help_names_what_there_is() -> None:
+    assert SCHEME_NAMES.split(", ") == list(SCHEMES)
+    assert BACKEND_NAMES.replace(" or ", ", ").split(", ") == ["auto", *BACKENDS]
