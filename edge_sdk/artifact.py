@@ -67,7 +67,8 @@ class Check:
 
     accuracy, float_accuracy: in percent, null without labels. agreement: share of equal top-1
     answers, percent. drop: accuracy lost, percentage points; without labels an estimate (see
-    convert/gate.py). snr_db: of the output scores against the float model's."""
+    convert/gate.py). snr_db: of the output scores against the float model's. version: empty where
+    the runtime failed and gave no answers."""
 
     runtime: str
     version: str

@@ -24,7 +24,8 @@ def find_images(sources: Sequence[str]) -> list[Path]:
             found.append(path)
             continue
         if path.is_dir():
-            hits = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            images = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            hits = sorted(p for p in images if p.is_file())
         else:
             hits = sorted(p for p in map(Path, glob(source, recursive=True)) if p.is_file())  # noqa: PTH207
         if not hits:

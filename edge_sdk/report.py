@@ -32,13 +32,12 @@ def size(count: int) -> str:
     """Bytes with a decimal unit: 4,571,096 -> 4.57 MB."""
     if count < 1000:
         return f"{count} B"
-    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.2f} MB"
+    return f"{count / 1e3:.0f} kB" if count < 999_500 else f"{count / 1e6:.2f} MB"
 
 
 def conversion_table(artifacts: Sequence[Artifact]) -> str:
     """Scheme, size, and how it did on each runtime beside the trained model (all measured)."""
-    labelled = any(c.accuracy is not None for a in artifacts for c in a.manifest.gate.checks)
-    what = "accuracy %" if labelled else "est. loss"
+    what = "accuracy %" if _labelled(artifacts) else "est. loss"
     head = ["scheme", "bytes", "of float", what, "agree %", "SNR dB", "runtime", "gate"]
     rows = []
     for artifact in artifacts:
@@ -50,9 +49,7 @@ def conversion_table(artifacts: Sequence[Artifact]) -> str:
                     m.scheme if first else "",
                     f"{m.model_bytes:,}" if first else "",
                     f"{m.model_bytes / m.float_bytes:.2f}" if first else "",
-                    _score(check),
-                    f"{check.agreement:.1f}",
-                    f"{check.snr_db:.1f}",
+                    *_scores(check),
                     f"{check.runtime} {check.version}".strip(),
                     "passed" if check.passed else "FAILED",
                 ]
@@ -71,7 +68,7 @@ def conversion_summary(artifacts: Sequence[Artifact]) -> list[str]:
     floats = {c.float_accuracy for a in artifacts for c in a.manifest.gate.checks}
     if known := [f for f in floats if f is not None]:
         lines.append(f"trained model on the same images: accuracy {known[0]:.1f} %")
-    else:
+    elif not _labelled(artifacts):
         lines.append(
             "no labels: 'est. loss' is the accuracy lost in points, estimated from the trained "
             "model's own probabilities"
@@ -83,8 +80,16 @@ def conversion_summary(artifacts: Sequence[Artifact]) -> list[str]:
     return lines
 
 
-def _score(check: Check) -> str:
-    return f"{check.drop:.2f}" if check.accuracy is None else f"{check.accuracy:.1f}"
+def _labelled(artifacts: Sequence[Artifact]) -> bool:
+    return any(a.manifest.gate.measure == "accuracy" for a in artifacts)
+
+
+def _scores(check: Check) -> list[str]:
+    """Accuracy or estimated loss, agreement, signal to noise; none of a runtime that failed."""
+    if not check.version:
+        return [NOTHING] * 3
+    score = f"{check.drop:.2f}" if check.accuracy is None else f"{check.accuracy:.1f}"
+    return [score, f"{check.agreement:.1f}", f"{check.snr_db:.1f}"]
 
 
 def benchmark_table(results: Sequence[Benchmark]) -> str:

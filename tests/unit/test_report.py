@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_sdk.artifact import FORMAT, Artifact, Check, Gate, Manifest, Sample, Source, TensorInfo
+from edge_sdk.benchmark.estimate import Estimate
+from edge_sdk.benchmark.measure import Machine, Measurement
+from edge_sdk.benchmark.run import Benchmark
+from edge_sdk.preprocess import Preprocess
+from edge_sdk.profiles import load_profile, profile_names
+from edge_sdk.report import (
+    benchmark_notes,
+    benchmark_table,
+    conversion_summary,
+    conversion_table,
+    profile_page,
+    profiles_table,
+    size,
+    table,
+)
+
+GOOD = Check("litert", "2.3", "3.11", "m", 40, 96.25, 97.5, 98.0, 1.25, 21.3, True, ())
+LOST = Check("tflite-runtime", "", "", "", 40, None, None, 0.0, 100.0, 0.0, False, ("it crashed",))
+
+
+def artifact(*checks: Check, simulated: bool = False) -> Artifact:
+    end = TensorInfo("x", (1, 3), "int8", 0.5, 0)
+    sample = Sample("cells", simulated, 0, ())
+    measure = (
+        "estimated-accuracy" if checks[0].accuracy is None and checks[0].version else "accuracy"
+    )
+    gate = Gate(measure, 1.5, all(c.passed for c in checks), checks)
+    source = Source("a.keras", "keras", "0", 1, 1)
+    return Artifact(
+        Path("out") / "net-int8",
+        Manifest(
+            FORMAT, "net", "int8", ("a", "b", "c"), Preprocess(8, 8), "softmax", end, end, {}, {},
+            1_234_567, 4_938_268, "0", source, sample, sample, gate, {},
+        ),
+    )  # fmt: skip
+
+
+def cells(text: str, row: int) -> list[str]:
+    return text.splitlines()[row].split()
+
+
+def test_a_table_is_aligned() -> None:
+    assert table(["name", "ms"], [["a", "1.25"], ["long name", "10"]]).splitlines() == [
+        "name         ms",
+        "---------  ----",
+        "a          1.25",
+        "long name    10",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.00 MB"),
+        (4_571_096, "4.57 MB"),
+    ],
+)
+def test_bytes_with_a_decimal_unit(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+def test_a_conversion_has_a_row_for_each_runtime() -> None:
+    text = conversion_table([artifact(GOOD, replace(GOOD, runtime="tflite-runtime"))])
+    head, _, first, second = text.splitlines()
+    assert "accuracy %" in head
+    assert first.split() == [
+        "int8", "1,234,567", "0.25", "96.2", "98.0", "21.3", "litert", "2.3", "passed",
+    ]  # fmt: skip
+    assert second.split() == ["96.2", "98.0", "21.3", "tflite-runtime", "2.3", "passed"]
+
+
+def test_a_runtime_that_failed_shows_no_figures() -> None:
+    text = conversion_table([artifact(GOOD, LOST)])
+    assert cells(text, 3) == ["-", "-", "-", "tflite-runtime", "FAILED"]
+    only = conversion_table([artifact(LOST)])
+    assert cells(only, 2)[3:] == ["-", "-", "-", "tflite-runtime", "FAILED"]
+    assert "it crashed" in "\n".join(conversion_summary([artifact(GOOD, LOST)]))
+
+
+def test_without_labels_the_loss_is_called_estimated() -> None:
+    unlabelled = replace(GOOD, accuracy=None, float_accuracy=None)
+    text = conversion_table([artifact(unlabelled)])
+    assert "est. loss" in text
+    assert "accuracy" not in text
+    assert cells(text, 2)[3] == "1.25"
+    assert any("no labels" in line for line in conversion_summary([artifact(unlabelled)]))
+
+
+def test_a_summary_says_what_was_judged_on() -> None:
+    lines = conversion_summary([artifact(GOOD, simulated=True)])
+    assert "simulated images (drawn, not photographed) of 'cells'" in lines[0]
+    assert "trained model on the same images: accuracy 97.5 %" in lines
+    assert lines[-1] == f"int8: {Path('out') / 'net-int8'}"
+    assert "simulated" not in conversion_summary([artifact(GOOD)])[0]
+
+
+MEASURED = Measurement(
+    "litert", "2.3", "3.11", 2, 50, 10, 1.5, 1.75, 2.0, 1.6, 1.4, 120.0, 50_000_000, 10_000_000,
+    Machine("Some CPU", 4, 8_000_000_000, "Linux x86_64"),
+)  # fmt: skip
+ESTIMATED = Estimate(
+    "rpi4", "XNNPACK", 4, "aarch64", "int8", None, 12.5, 10.0, 15.0, 80.0, {}, 1, 1, 3_000_000,
+    None, None, ("twelve models",), ("outside the fit",),
+)  # fmt: skip
+
+
+def bench(measured: Measurement | None, *estimates: Estimate) -> Benchmark:
+    return Benchmark("net", 1_000_000, 20_000_000, 100, {}, measured, estimates)
+
+
+def test_measured_and_estimated_never_share_a_row() -> None:
+    lines = benchmark_table([bench(MEASURED, ESTIMATED)]).splitlines()[2:]
+    assert lines[0].split() == ["net", "1.00", "MB,", "20.0", "M", "Mult-Adds"]
+    kinds = [("measured" in line, "estimated" in line) for line in lines]
+    assert kinds == [(False, False), (True, False), (False, True)]
+    assert "1.50" in lines[1]
+    assert "667" in lines[1]
+    assert "12.5" in lines[2]
+    assert "10 - 15" in lines[2]
+    assert "2 threads" in lines[1]
+    assert lines[2].split()[-1] == "-"
+
+
+def test_notes_name_the_machine_and_each_warning_once() -> None:
+    lines = benchmark_notes([bench(MEASURED, ESTIMATED, replace(ESTIMATED, profile="rpi5"))])
+    assert "Some CPU, 4 cores, Linux x86_64" in lines[0]
+    assert "50 runs after 10" in lines[0]
+    assert "rpi4, rpi5: outside the fit" in lines
+    assert benchmark_notes([bench(None)]) == []
+
+
+def test_every_profile_is_listed_and_has_a_page() -> None:
+    profiles = [load_profile(n) for n in profile_names()]
+    listed = profiles_table(profiles)
+    for profile in profiles:
+        assert profile.name in listed
+        page = profile_page(profile)
+        assert page.startswith(f"{profile.name}: {profile.title}")
+        assert profile.hardware.soc in page
