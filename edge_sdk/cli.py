@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,18 @@ from edge_sdk.errors import EdgeError, UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEME_NAMES = "float32, float16, int8, int16x8, w4a8"
 BACKEND_NAMES = "auto, litert, tflite-runtime, tensorflow or fake"
+
+
+class _Number(click.FloatRange):
+    """A range that infinity and NaN are not in: NaN compares false with every limit."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -101,7 +114,7 @@ def _read_options(given: dict[str, Any]) -> Any:
 @click.option("--seed", default=0, show_default=True, help="Draws the images.")
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0),
+    type=_Number(0),
     help="Points of accuracy the gate lets go [1.5 int8, 3 w4a8].",
 )
 @click.option(
@@ -171,13 +184,19 @@ def convert(
     help="Estimate for this device; may be repeated.",
 )
 @click.option("--backend", default="auto", show_default=True, help=f"{BACKEND_NAMES}.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Threads of the interpreter.",
+)
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="Timed runs.")
 @click.option(
     "--seconds",
     default=20.0,
     show_default=True,
-    type=click.FloatRange(0.1),
+    type=_Number(0.1),
     help="Stop timing a model after this long.",
 )
 @click.option("--estimate-only", is_flag=True, help="Do not measure on this machine.")
@@ -236,7 +255,13 @@ def benchmark(
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--backend", default="auto", show_default=True, help=f"{BACKEND_NAMES}.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Threads of the interpreter.",
+)
 @click.option(
     "--top", default=1, show_default=True, type=click.IntRange(1), help="Labels to print per image."
 )
@@ -244,7 +269,7 @@ def benchmark(
     "--threshold",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=_Number(0, 1),
     help="Leave out labels below this probability.",
 )
 @_preprocess_options
@@ -297,8 +322,10 @@ def profiles(name: str | None) -> None:
 
 @cli.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--count", default=200, show_default=True, type=click.IntRange(2))
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--count", default=200, show_default=True, type=click.IntRange(2), help="Cells to draw."
+)
+@click.option("--seed", default=0, show_default=True, help="The same seed draws the same cells.")
 @click.option(
     "--patients",
     default=10,
