@@ -1,7 +1,7 @@
 """Backends by name. A named one that is missing is an error; only `auto` chooses, and says what.
 
-`auto` takes the first of LiteRT, tflite-runtime and TensorFlow that opens the model. The fake
-backend is never chosen.
+`auto` takes the first of LiteRT, tflite-runtime and TensorFlow that is installed and works; a model
+that it cannot load is an error, not a reason to try another. The fake backend is never chosen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AUTO_ORDER = ("litert", "tflite-runtime", "tensorflow")
 
 
 def open_backend(name: str, model: Path, *, threads: int = 1, **options: Any) -> Backend:
-    """Opens a .tflite file in the backend `name`, or in the first that works for `auto`.
+    """Opens a .tflite file in the backend `name`, or in the first that works here for `auto`.
 
     Raises UsageError for an unknown name, BackendError for a missing or broken interpreter and
     ModelError for a file that cannot be run."""

@@ -21,7 +21,7 @@ import edge_sdk
 from edge_sdk import errors
 from edge_sdk.backends import AUTO_ORDER
 from edge_sdk.backends.tflite import PACKAGES
-from edge_sdk.errors import BackendError
+from edge_sdk.errors import BackendError, EdgeError
 
 TIMEOUT_S = 900.0
 
@@ -40,26 +40,35 @@ def run_worker(
         command = [python, "-m", "edge_sdk.backends.worker", json.dumps(job)]
         try:
             done = subprocess.run(
-                command, env=env, capture_output=True, text=True, timeout=timeout_s, check=False
+                command, env=env, capture_output=True, timeout=timeout_s, check=False
             )
         except OSError as e:
             raise BackendError(f"cannot start Python '{python}': {e.strerror}") from e
         except subprocess.TimeoutExpired as e:
             raise BackendError(
-                f"{job['backend']} gave no answer within {timeout_s:.0f} s on {job['model']}"
+                f"{job['backend']} gave no answer within {timeout_s:g} s on {job['model']}"
             ) from e
-    try:
-        result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    except (IndexError, json.JSONDecodeError):
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+    result = _last_line(done.stdout)
+    if result is None:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise BackendError(
             f"{job['backend']} crashed on {job['model']} in {python} "
             f"(exit status {done.returncode}): {last[0]}"
-        ) from None
+        )
     if "error" in result:
-        kind = getattr(errors, result["kind"], BackendError)
-        raise kind(result["error"])
+        kind = getattr(errors, str(result.get("kind")), None)
+        if not (isinstance(kind, type) and issubclass(kind, EdgeError)):
+            kind = BackendError
+        raise kind(str(result["error"]))
     return result
+
+
+def _last_line(output: bytes) -> dict[str, Any] | None:
+    try:
+        result = json.loads(output.decode().strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        return None
+    return result if isinstance(result, dict) else None
 
 
 def run_inputs(
@@ -84,7 +93,10 @@ def run_inputs(
             "outputs": str(target),
         }
         report = run_worker(job, python=python, timeout_s=timeout_s)
-        return np.load(target), report
+        try:
+            return np.load(target), report
+        except (OSError, ValueError) as e:
+            raise BackendError(f"{backend} left no outputs of {model} in {python}: {e}") from e
 
 
 def installed_backends(python: str) -> list[str]:
@@ -99,6 +111,9 @@ def installed_backends(python: str) -> list[str]:
     command = [python, "-c", script, json.dumps(modules)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        return list(json.loads(done.stdout))
+        found = json.loads(done.stdout)
+        if not isinstance(found, list):
+            raise ValueError(f"it answered {done.stdout.strip()[:80]}")
+        return found
     except (OSError, subprocess.SubprocessError, ValueError) as e:
         raise BackendError(f"cannot ask Python '{python}' for its interpreters: {e}") from e

@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,8 @@ class TFLiteBackend:
         self.version = _installed_version(name, distribution)
         _, self.input, self.output = classifier_specs(model)
         interpreter_class = _interpreter_class(name, module, attribute)
-        with _held_stderr() as said:
+        with _held_stderr() as said, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TensorFlow's, that its interpreter is deprecated
             try:
                 self._interpreter = interpreter_class(model_path=str(model), num_threads=threads)
                 self._interpreter.allocate_tensors()
@@ -70,7 +72,7 @@ class TFLiteBackend:
 
     def close(self) -> None:
         # The interpreter frees its arena when it is collected; there is no call for it.
-        del self._interpreter
+        self._interpreter = None
 
 
 def _installed_version(name: str, distribution: str) -> str:
