@@ -140,6 +140,11 @@ def test_a_draw_takes_turns_between_labels_and_groups() -> None:
     assert list(drawn) == sorted(drawn, key=lambda i: i.path)
 
 
+def test_a_draw_smaller_than_the_groups_picks_them_by_the_seed() -> None:
+    items = [Item(Path(f"{i:03}.png"), "x", f"g{i // 4:02}") for i in range(80)]
+    assert len({frozenset(i.group for i in draw(items, 3, seed)) for seed in range(8)}) > 4
+
+
 @settings(deadline=None)
 @given(item_lists, st.data(), st.integers())
 def test_a_draw_is_of_the_asked_size_without_repeats(

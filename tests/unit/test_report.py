@@ -137,6 +137,7 @@ def test_notes_name_the_machine_and_each_warning_once() -> None:
     lines = benchmark_notes([bench(MEASURED, ESTIMATED, replace(ESTIMATED, profile="rpi5"))])
     assert "Some CPU, 4 cores, Linux x86_64" in lines[0]
     assert "50 runs after 10" in lines[0]
+    assert lines[1].startswith("estimated: never run there")
     assert "rpi4, rpi5: outside the fit" in lines
     assert benchmark_notes([bench(None)]) == []
 

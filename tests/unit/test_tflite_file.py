@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +16,17 @@ from edge_sdk.backends import classifier_specs
 from edge_sdk.cost import cost_of_graph
 from edge_sdk.errors import ModelError
 from edge_sdk.model_metadata import read_metadata
-from edge_sdk.tflite_file import BITS, TYPES, Graph, Operator, Tensor, named_buffer, read_tflite
+from edge_sdk.tflite_file import (
+    BITS,
+    TYPES,
+    Graph,
+    Operator,
+    Table,
+    Tensor,
+    _read_buffer,
+    named_buffer,
+    read_tflite,
+)
 
 TINY = ("tiny-float32", "tiny-int8", "tiny-w4a8", "tiny-uint8")
 EVERY = (*TINY, "two-inputs", "dynamic", "no-classifier", "variables")
@@ -96,6 +107,19 @@ def test_float_weights_are_the_files_bytes(models: Path) -> None:
     assert len(values) == kernel.elements
     assert np.isfinite(values).all()
     assert values.std() > 0.1
+
+
+def test_bytes_behind_the_flatbuffer_are_found() -> None:
+    """As litert-quantizer stores every weight: Buffer.offset and Buffer.size, and no data."""
+    vtable = struct.pack("<5H2x", 10, 24, 0, 8, 16)
+    table = struct.pack("<i4xQQ", len(vtable), 36, 3)
+    raw = vtable + table + b"abc"
+    assert len(vtable + table) == 36
+    data = _read_buffer(Table(raw, len(vtable)))
+    assert data is not None
+    assert bytes(data) == b"abc"
+    with pytest.raises(ValueError, match="a buffer ends at byte 39, the file at 38"):
+        _read_buffer(Table(raw[:-1], len(vtable)))
 
 
 def test_a_free_dimension_reads_as_minus_one(models: Path) -> None:
