@@ -42,6 +42,8 @@ def corrected(model: bytes, graph: Graph, statistics: Statistics, bits: dict[str
             # Equal biases (zeros, mostly) may share a tensor or a buffer: then it gets its own.
             if users[op.inputs[2]] > 1:
                 bias = copy.copy(bias)
+                # litert-quantizer knows tensors by name.
+                bias.name = f"{_text(bias.name)};{_text(main.tensors[op.outputs[0]].name)}"
                 main.tensors.append(bias)
                 inputs = [*op.inputs[:2], len(main.tensors) - 1]
                 main.operators[positions[op.outputs[0]]].inputs = inputs
@@ -83,3 +85,7 @@ def round_weights(weights: Floats, axis: int, bits: int) -> Floats:
 
 def _has_bias(op: Operator) -> bool:
     return len(op.inputs) > 2 and op.inputs[2] >= 0
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name

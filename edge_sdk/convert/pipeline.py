@@ -164,7 +164,7 @@ def _prepare(
     truth = None
     if data.labels:
         truth = np.array([labels.index(i.label) for i in judged.items if i.label is not None])
-    float_model = scratch / "float32.tflite"
+    float_model = scratch / "float.tflite"
     float_model.write_bytes(float_tflite(model))
     progress("run the trained model", 1, 1)
     graph, _, _ = classifier_specs(float_model)
@@ -226,7 +226,7 @@ def _make(
         labels=job.labels,
         preprocess=job.preprocess,
     )
-    candidate = scratch / f"{scheme.name}.tflite"
+    candidate = scratch / f"{scheme.name}-candidate.tflite"
     candidate.write_bytes(raw)
     progress(f"{scheme.name}: judge", 0, 1)
     gate = judge(

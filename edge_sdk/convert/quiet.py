@@ -28,9 +28,11 @@ def quiet(what: str) -> Iterator[None]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
-        except (EdgeError, OSError, KeyboardInterrupt):
-            raise
         except Exception as e:
+            # An OSError with a number is the system's (a full disk); one without is a reader's way
+            # to say that a file is not what it should be.
+            if isinstance(e, EdgeError) or (isinstance(e, OSError) and e.errno is not None):
+                raise
             log.seek(0)
             held = log.read().decode(errors="replace").strip().splitlines()
             reason = " ".join(str(e).split())[:500] or type(e).__name__
