@@ -175,7 +175,7 @@ def test_a_damaged_picture_is_a_data_error_or_a_picture(tmp_path: Path, kind: st
     file.write_bytes(good)
     assert open_image(file).size == (7, 9)
     rng = np.random.default_rng(1)
-    for turn in range(120):
+    for turn in range(60):
         raw = bytearray(good)
         if turn % 3 == 0:
             raw = raw[: rng.integers(0, len(raw))]
