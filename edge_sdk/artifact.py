@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edge_sdk.errors import ArtifactError
 from edge_sdk.files import sha256
@@ -19,6 +20,7 @@ from edge_sdk.tflite_file import Graph
 MODEL_FILE = "model.tflite"
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
+Activation = Literal["softmax", "sigmoid", "logits"]
 REJECTED = ".rejected"
 
 
@@ -105,7 +107,7 @@ class Manifest:
     scheme: str
     labels: tuple[str, ...]
     preprocess: Preprocess
-    activation: str
+    activation: Activation
     input: TensorInfo
     output: TensorInfo
     ops: dict[str, int]
@@ -166,7 +168,7 @@ def manifest_json(manifest: Manifest) -> str:
     return json.dumps(to_plain(manifest), indent=1, ensure_ascii=False) + "\n"
 
 
-def output_activation(graph: Graph) -> str:
+def output_activation(graph: Graph) -> Activation:
     """What the scores of a classifier's output are, from the operator that makes them."""
     passing = {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"}
     producers = {o: op for op in graph.operators for o in op.outputs}
@@ -174,4 +176,5 @@ def output_activation(graph: Graph) -> str:
     while producer is not None and producer.name in passing and producer.inputs:
         producer = producers.pop(producer.inputs[0], None)
     name = producer.name if producer is not None else ""
-    return {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(name, "logits")
+    known: dict[str, Activation] = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
+    return known.get(name, "logits")

@@ -186,8 +186,9 @@ def _in_turn(sources: Iterable[Iterable[Item]]) -> Iterator[Item]:
 
 
 def open_image(path: Path) -> Image.Image:
-    """A decoded RGB image. Raises DataError for a file that is no whole image."""
-    from PIL import Image, UnidentifiedImageError  # not at import: an artifact needs no images
+    """A decoded RGB image, upright. Raises DataError for a file that is no whole image."""
+    # Not at import: an artifact needs no images.
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -195,7 +196,8 @@ def open_image(path: Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 image.load()
-                return to_rgb(image)
+                # A phone stores a portrait on its side and says so in the EXIF data.
+                return to_rgb(ImageOps.exif_transpose(image))
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as e:
         raise DataError(f"{path} is not a readable image: {e}") from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:

@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal
 
-from edge_sdk.errors import ProfileError, unknown_name
+from edge_sdk.errors import ProfileError, UsageError, unknown_name
 from edge_sdk.strict import from_plain
 
 # Latency is fitted and stated apart for float and for 8-bit models.
@@ -144,8 +144,8 @@ def profile_names() -> list[str]:
 def load_profile(name_or_path: str) -> DeviceProfile:
     """A shipped profile by name, in any case (`RPi4` is rpi4), or a .toml file by path.
 
-    Raises ProfileError for an unknown name, with near misses, and for a file that is missing
-    or wrong, with the key."""
+    Raises UsageError for an unknown name, with near misses, and ProfileError for a file that is
+    missing or wrong, with the key."""
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
         return _read(path, str(path), path.parent)
@@ -157,7 +157,7 @@ def load_profile(name_or_path: str) -> DeviceProfile:
                 raise ProfileError(f"{name}.toml: name is '{profile.name}', must be '{name}'")
             return profile
     message = unknown_name("profile", name_or_path, profile_names())
-    raise ProfileError(f"{message} Your own profile: the path of a .toml file.")
+    raise UsageError(f"{message} Your own profile: the path of a .toml file.")
 
 
 def _read(file: Traversable, where: str, folder: Traversable) -> DeviceProfile:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edge_sdk.artifact import output_activation, read_artifact
+from edge_sdk.artifact import Activation, output_activation, read_artifact
 from edge_sdk.backends import classifier_specs, open_backend
 from edge_sdk.errors import ModelError, UsageError
 from edge_sdk.model_metadata import read_metadata
@@ -43,7 +43,7 @@ class Model:
     name: str
     labels: tuple[str, ...]
     preprocess: Preprocess
-    activation: str
+    activation: Activation
     notes: tuple[str, ...] = ()
 
 

@@ -17,6 +17,7 @@ from edge_sdk.artifact import (
     MANIFEST_FILE,
     MODEL_FILE,
     REJECTED,
+    Activation,
     Artifact,
     Manifest,
     Sample,
@@ -86,7 +87,7 @@ class _Job:
     float_model: Path
     preprocess: Preprocess
     labels: tuple[str, ...]
-    activation: str
+    activation: Activation
     statistics: Statistics | None
     calibration_sample: Sample
     judged: Judged

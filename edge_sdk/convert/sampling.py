@@ -43,8 +43,14 @@ def choose(
     """Calibration and judged items; a count of None means the default, or half of a small folder.
 
     Raises DataError when a count that was asked for is not there, or one group holds it all."""
-    want = (calibration or CALIBRATION, judged or JUDGED)
-    pools = split_groups(data.items, want if sum(want) <= len(data) else (1, 1), seed)
+    count = len(data)
+    shares = (calibration or CALIBRATION, judged or JUDGED)
+    if sum(shares) > count:  # a count that was asked for comes before a default
+        shares = (
+            calibration or max(1, count - (judged or count // 2)),
+            judged or max(1, count - (calibration or count // 2)),
+        )
+    pools = split_groups(data.items, shares, seed)
     if not all(pools):
         raise DataError(
             f"{data.root}: its {len(data)} images cannot be split into calibration and judged "

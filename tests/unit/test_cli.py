@@ -126,7 +126,7 @@ def test_an_unknown_profile_suggests_near_misses(
     main: Callable[..., tuple[int, str, str]], args: list[str], says: str
 ) -> None:
     status, _, err = main(*args)
-    assert status == 1
+    assert status == 2
     assert says in err
     assert "rpi4" in err
     assert len(err.splitlines()) == 1

@@ -55,3 +55,11 @@ def test_every_argument_is_explained_in_its_command(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_every_command_is_in_the_readme(name: str) -> None:
     assert f"edge-sdk {name}" in README.read_text(encoding="utf-8")
+
+
+def test_the_command_line_page_has_not_drifted() -> None:
+    import runpy
+
+    root = README.parent
+    made = runpy.run_path(str(root / "tools" / "generate_docs.py"))["cli_page"]()
+    assert (root / "docs" / "cli.md").read_text(encoding="utf-8") == made, "run make docs"

@@ -213,3 +213,14 @@ def test_past_a_tenth_unreadable_is_an_error(bad: int, total: int, fails: int) -
         return
     with pytest.raises(DataError, match=rf"{bad} of {total} images .*10%.*0\.png"):
         check_unreadable(paths, total)
+
+
+def test_a_picture_stored_on_its_side_is_turned_upright(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (8, 4))
+    picture.putpixel((0, 0), (255, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to view
+    picture.save(tmp_path / "phone.png", exif=exif)
+    upright = open_image(tmp_path / "phone.png")
+    assert upright.size == (4, 8)
+    assert upright.getpixel((3, 0)) == (255, 0, 0)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_sdk.benchmark.profiles_page import profiles_page
-from edge_sdk.errors import ProfileError
+from edge_sdk.errors import ProfileError, UsageError
 from edge_sdk.profiles import DTYPE_CLASSES, load_profile, profile_names
 
 GOOD = """
@@ -78,7 +78,7 @@ def test_a_name_is_found_in_any_case():
 
 @pytest.mark.parametrize("name", ["rpi-4", "raspberrypi4", "RPI_4"])
 def test_a_near_miss_is_told_what_was_meant(name):
-    with pytest.raises(ProfileError, match=r"unknown profile .*Did you mean.* rpi4") as e:
+    with pytest.raises(UsageError, match=r"unknown profile .*Did you mean.* rpi4") as e:
         load_profile(name)
     assert "Valid: pixel3, pixel4" in str(e.value)
     assert ".toml" in str(e.value)

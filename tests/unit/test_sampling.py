@@ -34,6 +34,12 @@ def test_the_defaults_and_half_of_a_small_folder() -> None:
         assert (len(calibration), len(judged)) == sizes
 
 
+def test_a_count_asked_for_comes_before_a_default() -> None:
+    for asked, sizes in (((80, None), (80, 20)), ((None, 70), (30, 70)), ((99, 1), (99, 1))):
+        calibration, judged = choose(dataset(100), *asked, 0)
+        assert (len(calibration), len(judged)) == sizes
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(2, 300), st.integers(0, 20), st.none() | st.integers(1, 60),
@@ -58,12 +64,12 @@ def test_no_image_and_no_group_is_on_both_sides(
 
 @pytest.mark.parametrize(
     ("calibration", "judged", "option"),
-    [(60, None, "--calibration 60"), (None, 60, "--samples 60")],
+    [(100, None, "--calibration 100"), (None, 100, "--samples 100"), (60, 60, "--calibration 60")],
 )
 def test_fewer_images_than_asked_for(
     calibration: int | None, judged: int | None, option: str
 ) -> None:
-    with pytest.raises(DataError, match=rf"{option}: data leaves 50 images"):
+    with pytest.raises(DataError, match=rf"{option}: data leaves"):
         choose(dataset(100), calibration, judged, 0)
 
 

@@ -1,0 +1,42 @@
+"""Writes the pages that are made from the code: docs/profiles.md and docs/cli.md.
+
+A test compares them with what this would write, so they cannot drift.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_sdk.benchmark.profiles_page import profiles_page
+from edge_sdk.cli import cli
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def cli_page() -> str:
+    """Every command's help, as Markdown."""
+    parts = ["# Command line\n\nMade by `make docs` from the program's own help.\n"]
+    root = click.Context(cli, info_name="edge-sdk", terminal_width=96, max_content_width=96)
+    for name, command in [("", cli), *sorted(cli.commands.items())]:
+        context = click.Context(
+            command,
+            info_name=name or "edge-sdk",
+            parent=root if name else None,
+            terminal_width=96,
+            max_content_width=96,
+        )
+        title = f"edge-sdk {name}".strip()
+        parts.append(f"## {title}\n\n```\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    DOCS.mkdir(exist_ok=True)
+    (DOCS / "profiles.md").write_text(profiles_page(), encoding="utf-8")
+    (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
