@@ -6,6 +6,7 @@ A test compares them with what this would write, so they cannot drift.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,14 +19,18 @@ DOCS = Path(__file__).parents[1] / "docs"
 def cli_page() -> str:
     """Every command's help, as Markdown."""
     parts = ["# Command line\n\nMade by `make docs` from the program's own help.\n"]
-    root = click.Context(cli, info_name="edge-sdk", terminal_width=96, max_content_width=96)
+    settings: dict[str, Any] = {
+        "terminal_width": 96,
+        "max_content_width": 96,
+        **cli.context_settings,
+    }
+    root = click.Context(cli, info_name="edge-sdk", **settings)
     for name, command in [("", cli), *sorted(cli.commands.items())]:
         context = click.Context(
             command,
             info_name=name or "edge-sdk",
             parent=root if name else None,
-            terminal_width=96,
-            max_content_width=96,
+            **settings,
         )
         title = f"edge-sdk {name}".strip()
         parts.append(f"## {title}\n\n```\n{command.get_help(context)}\n```\n")
