@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from edge_sdk.artifact import Artifact, Check
+from edge_sdk.benchmark.published import published_rows
 from edge_sdk.benchmark.run import Benchmark
 from edge_sdk.profiles import DeviceProfile, Figure
 
@@ -108,7 +110,7 @@ def benchmark_table(results: Sequence[Benchmark]) -> str:
                     "measured",
                     f"{m.p50_ms:.2f}",
                     f"p90 {m.p90_ms:.2f} p99 {m.p99_ms:.2f}",
-                    f"{1e3 / m.p50_ms:.0f}",
+                    _per_second(1e3 / m.p50_ms),
                     size(m.rss_peak_bytes),
                     NOTHING,
                 ]
@@ -121,12 +123,16 @@ def benchmark_table(results: Sequence[Benchmark]) -> str:
                     e.label,
                     f"{e.latency_ms:.3g}",
                     f"{e.low_ms:.3g} - {e.high_ms:.3g}",
-                    f"{e.fps:.3g}",
+                    _per_second(e.fps),
                     f">= {size(e.memory_bytes)}",
                     f"{e.energy_mj:.3g}" if e.energy_mj is not None else NOTHING,
                 ]
             )
     return table(head, rows, left=2)
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def benchmark_notes(results: Sequence[Benchmark]) -> list[str]:
@@ -147,13 +153,17 @@ def benchmark_notes(results: Sequence[Benchmark]) -> list[str]:
             "estimated: never run there; memory is weights and activations only; mJ/image is "
             "derived from published watts under load"
         )
-    said: dict[str, list[str]] = {}
+    said: dict[str, dict[str, None]] = {}  # a text -> the profiles it holds for, each once
     for r in results:
         for e in r.estimates:
             for text in (*e.evidence, *e.warnings):
-                said.setdefault(text, []).append(e.profile)
-    for text, names in said.items():
-        lines.append(f"{', '.join(dict.fromkeys(names))}: {text}")
+                said.setdefault(text, {})[e.profile] = None
+    heading = ""
+    for text, names in sorted(said.items(), key=lambda item: list(item[1])):
+        if (joined := ", ".join(names)) != heading:
+            heading = joined
+            lines.append(f"{heading}:")
+        lines += textwrap.wrap(text, 100, initial_indent="  - ", subsequent_indent="    ")
     return lines
 
 
@@ -190,7 +200,12 @@ def profile_page(profile: DeviceProfile) -> str:
             f"  {kind} latency, estimated for {at.runtime} {at.version}, {at.threads} threads, "
             f"{at.abi}"
         )
-        lines.append(f"    {at.evidence}")
-        if at.scale:
-            lines.append(f"    {at.scale.reason}")
+        for text in (at.evidence, *([at.scale.reason] if at.scale else [])):
+            lines += textwrap.wrap(text, 96, initial_indent="    ", subsequent_indent="    ")
+    lines.append("  published latencies that these are fitted to or scaled by:")
+    lines += [
+        f"    {r.latency_ms:g} ms  {r.model} {r.alpha:g} {r.resolution} {r.dtype}, {r.device}, "
+        f"{r.runtime}, {r.threads} threads, {r.abi} (tier {r.tier}: {r.source})"
+        for r in published_rows(profile)
+    ]
     return "\n".join(lines)

@@ -44,6 +44,10 @@ def choose(
 
     Raises DataError when a count that was asked for is not there, or one group holds it all."""
     count = len(data)
+    wanted = (
+        ("--calibration", calibration, CALIBRATION),
+        ("--samples", judged, JUDGED),
+    )
     shares = (calibration or CALIBRATION, judged or JUDGED)
     if sum(shares) > count:  # a count that was asked for comes before a default
         shares = (
@@ -51,22 +55,21 @@ def choose(
             judged or max(1, count - (calibration or count // 2)),
         )
     pools = split_groups(data.items, shares, seed)
+    for (option, asked, _), pool in zip(wanted, pools, strict=True):
+        if asked is not None and asked > len(pool):
+            raise DataError(
+                f"{option} {asked}: of its {count} images {data.root} leaves {len(pool)} for it "
+                "when groups are kept together; add images or ask for fewer"
+            )
     if not all(pools):
         raise DataError(
             f"{data.root}: its {len(data)} images cannot be split into calibration and judged "
             "images: at least two images, of two different groups, are needed"
         )
-    picked = []
-    for pool, asked, default, option in (
-        (pools[0], calibration, CALIBRATION, "--calibration"),
-        (pools[1], judged, JUDGED, "--samples"),
-    ):
-        if asked is not None and asked > len(pool):
-            raise DataError(
-                f"{option} {asked}: {data.root} leaves {len(pool)} images for it when groups are "
-                f"kept together; add images or ask for fewer"
-            )
-        picked.append(draw(pool, asked or min(default, len(pool)), seed))
+    picked = [
+        draw(pool, asked or min(default, len(pool)), seed)
+        for pool, (_, asked, default) in zip(pools, wanted, strict=True)
+    ]
     return picked[0], picked[1]
 
 

@@ -69,7 +69,7 @@ def test_no_image_and_no_group_is_on_both_sides(
 def test_fewer_images_than_asked_for(
     calibration: int | None, judged: int | None, option: str
 ) -> None:
-    with pytest.raises(DataError, match=rf"{option}: data leaves"):
+    with pytest.raises(DataError, match=rf"{option}: of its 100 images data leaves"):
         choose(dataset(100), calibration, judged, 0)
 
 
