@@ -97,10 +97,46 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """How to read the probabilities, fitted by `edge-sdk evaluate --calibrate`.
+
+    temperature: acts on log-probabilities, softmax(log p / temperature), where a p below half a
+    step of a quantised output (1e-7 of a float one) counts as that. threshold: for two classes,
+    call `positive` when its probability after the temperature is at least this. data, simulated,
+    images, groups: what it was fitted on."""
+
+    temperature: float
+    threshold: float | None
+    positive: str | None
+    data: str
+    simulated: bool
+    images: int
+    groups: int
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ArtifactError(f"temperature {self.temperature} must be above 0")
+        if (self.threshold is None) != (self.positive is None):
+            raise ArtifactError("threshold and positive belong together: give both or neither")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ArtifactError(f"threshold {self.threshold} must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way of rounding that was tried. drop: points lost on the runtime that lost most."""
+
+    method: str
+    drop: float
+    passed: bool
+
+
+@dataclass(frozen=True)
 class Manifest:
     """See the fields' own classes. activation: what the output scores are, softmax, sigmoid or
     logits. ops, weight_types: counts, as {"CONV_2D": 36} and {"CONV_2D int4": 35}. tools: package
-    versions that took part."""
+    versions that took part. decision: null until a calibration is stored. method: how the weights
+    were rounded, null for a float scheme; attempts: all that were tried, in order."""
 
     format: int
     name: str
@@ -120,6 +156,16 @@ class Manifest:
     judged: Sample
     gate: Gate
     tools: dict[str, str]
+    decision: Decision | None = None
+    method: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.decision and self.decision.positive not in (None, *self.labels):
+            raise ArtifactError(
+                f"decision.positive '{self.decision.positive}' is not one of "
+                f"{', '.join(self.labels)}"
+            )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ E[x]). Per channel, with E[x] taken over the whole map, so padding at the border
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -22,35 +21,19 @@ from edge_sdk.tflite_file import Graph, Operator, Tensor
 Floats = npt.NDArray[np.float32]
 
 
-def corrected(model: bytes, graph: Graph, statistics: Statistics, bits: dict[str, int]) -> bytes:
-    """The float model with corrected biases. bits: weight bits by operator name.
+def corrected(model: bytes, graph: Graph, statistics: Statistics, bits: dict[int, int]) -> bytes:
+    """The float model with corrected biases. bits: weight bits of each layer by its output tensor.
 
     A layer without a bias is left as it is."""
-    users = Counter(op.inputs[2] for op, _ in graph.weights() if _has_bias(op))
 
     def edit(tree: Any, schema: Any) -> None:
-        main = tree.subgraphs[0]
-        owners = Counter(t.buffer for t in main.tensors)
-        positions = {op.outputs[0]: i for i, op in enumerate(graph.operators)}
         for op, kernel in graph.weights():
             means = statistics.channel_means.get(op.inputs[0])
-            if not _has_bias(op) or means is None:
+            if not has_bias(op) or means is None:
                 continue
-            shift = output_shift(op, kernel, means, bits[op.name])
-            bias = main.tensors[op.inputs[2]]
-            old = np.frombuffer(tree.buffers[bias.buffer].data, np.float32)
-            # Equal biases (zeros, mostly) may share a tensor or a buffer: then it gets its own.
-            if users[op.inputs[2]] > 1:
-                bias = copy.copy(bias)
-                # litert-quantizer knows tensors by name.
-                bias.name = f"{_text(bias.name)};{_text(main.tensors[op.outputs[0]].name)}"
-                main.tensors.append(bias)
-                inputs = [*op.inputs[:2], len(main.tensors) - 1]
-                main.operators[positions[op.outputs[0]]].inputs = inputs
-            if users[op.inputs[2]] > 1 or owners[bias.buffer] > 1:
-                tree.buffers.append(schema.BufferT())
-                bias.buffer = len(tree.buffers) - 1
-            tree.buffers[bias.buffer].data = (old - shift).astype(np.float32).tobytes()
+            shift = output_shift(op, kernel, means, bits[op.outputs[0]])
+            old = np.frombuffer(graph.tensors[op.inputs[2]].data or b"", np.float32)
+            give_own_bias(tree, schema, graph, op, (old - shift).astype(np.float32))
 
     return rewrite(model, edit)
 
@@ -83,8 +66,27 @@ def round_weights(weights: Floats, axis: int, bits: int) -> Floats:
     return np.asarray(np.clip(np.round(weights / scale), -levels, levels) * scale, np.float32)
 
 
-def _has_bias(op: Operator) -> bool:
+def has_bias(op: Operator) -> bool:
     return len(op.inputs) > 2 and op.inputs[2] >= 0
+
+
+def give_own_bias(tree: Any, schema: Any, graph: Graph, op: Operator, values: Floats) -> None:
+    """Sets a layer's bias in the tree that `rewrite` edits.
+
+    Equal biases (zeros, mostly) may share a tensor or a buffer: then this layer gets its own."""
+    main = tree.subgraphs[0]
+    bias = main.tensors[op.inputs[2]]
+    if sum(o.inputs[2] == op.inputs[2] for o, _ in graph.weights() if has_bias(o)) > 1:
+        bias = copy.copy(bias)
+        # litert-quantizer knows tensors by name.
+        bias.name = f"{_text(bias.name)};{_text(main.tensors[op.outputs[0]].name)}"
+        main.tensors.append(bias)
+        operator = main.operators[next(i for i, o in enumerate(graph.operators) if o is op)]
+        operator.inputs = [*op.inputs[:2], len(main.tensors) - 1]
+    if sum(t.buffer == bias.buffer for t in main.tensors) > 1:
+        tree.buffers.append(schema.BufferT())
+        bias.buffer = len(tree.buffers) - 1
+    tree.buffers[bias.buffer].data = values.tobytes()
 
 
 def _text(name: str | bytes) -> str:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,19 +48,7 @@ def collect(model: Path, graph: Graph, samples: Iterator[Floats]) -> Statistics:
     """Statistics of a float .tflite over samples, each (1, H, W, 3), normalised.
 
     Raises BackendError when LiteRT is not installed: only it keeps every tensor readable."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ModuleNotFoundError as e:
-        raise BackendError(
-            "ai-edge-litert is not installed: pip install 'edge-sdk[convert]'"
-        ) from e
-    with quiet(f"opening {model.name} for calibration"):
-        interpreter = Interpreter(
-            model_path=str(model),
-            num_threads=os.cpu_count() or 1,
-            experimental_preserve_all_tensors=True,
-        )
-        interpreter.allocate_tensors()
+    interpreter = open_readable(model.read_bytes())
     active = [t.index for t in graph.tensors if t.data is None and t.dtype == "float32"]
     fed = {op.inputs[0] for op, _ in graph.weights()}
     extremes: dict[int, list[tuple[float, float]]] = {i: [] for i in active}
@@ -90,6 +79,26 @@ def collect(model: Path, graph: Graph, samples: Iterator[Floats]) -> Statistics:
         },
         {i: total / count for i, total in sums.items()},
     )
+
+
+def open_readable(model: bytes) -> Any:
+    """A LiteRT interpreter of a float model whose every tensor can be read after a run.
+
+    Raises BackendError when LiteRT is not installed: only it keeps them."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError as e:
+        raise BackendError(
+            "ai-edge-litert is not installed: pip install 'edge-sdk[convert]'"
+        ) from e
+    with quiet("opening the float model for calibration"):
+        interpreter = Interpreter(
+            model_content=model,
+            num_threads=os.cpu_count() or 1,
+            experimental_preserve_all_tensors=True,
+        )
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 def clipping_range(activation: Activation, bits: int) -> tuple[float, float]:

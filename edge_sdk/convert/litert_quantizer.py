@@ -9,6 +9,8 @@ not run there, so neither is made.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +18,17 @@ import numpy as np
 from edge_sdk.convert.quiet import quiet
 from edge_sdk.errors import BackendError
 
-# The operators whose weights follow the scheme's convolution bits; all other weights have 8.
-_CONVOLUTION = "CONV_2D"
-
 
 def write_integer_model(
     float_model: Path,
     ranges: dict[str, tuple[float, float]],
     activation_bits: int,
-    convolution_bits: int,
+    four_bit: Sequence[str],
 ) -> bytes:
     """A float .tflite as integers, input and output too.
 
-    ranges: the clipping range of every activation tensor, by its name."""
+    ranges: the clipping range of every activation tensor, by its name. four_bit: the
+    convolutions with 4-bit weights, by the names of their outputs; all other weights have 8."""
     try:
         from litert_quantizer import quantizer
         from litert_quantizer.qtyping import TFLOperationName
@@ -39,9 +39,9 @@ def write_integer_model(
     with quiet(f"quantising {float_model.name}"):
         engine = quantizer.Quantizer(str(float_model))
         engine.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, activation_bits, 8)
-        if convolution_bits != 8:  # later rules win
-            kind = TFLOperationName[_CONVOLUTION]
-            engine.add_static_config(".*", kind, activation_bits, convolution_bits)
+        for name in four_bit:  # later rules win
+            scope = f"^{re.escape(name)}"
+            engine.add_static_config(scope, TFLOperationName.CONV_2D, activation_bits, 4)
         calibration = {
             name: {"min": _scalar(low), "max": _scalar(high)}
             for name, (low, high) in ranges.items()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 import edge_sdk
 from edge_sdk.artifact import (
@@ -19,6 +21,8 @@ from edge_sdk.artifact import (
     REJECTED,
     Activation,
     Artifact,
+    Attempt,
+    Gate,
     Manifest,
     Sample,
     TensorInfo,
@@ -31,12 +35,12 @@ from edge_sdk.convert.calibrate import Statistics
 from edge_sdk.convert.embed_metadata import embed_metadata
 from edge_sdk.convert.gate import Judged, Runtime, find_runtimes, judge
 from edge_sdk.convert.ingest import TrainedModel, open_model
-from edge_sdk.convert.quantise import float_tflite, integer_tflite, statistics_of
+from edge_sdk.convert.quantise import METHODS, float_tflite, integer_tflite, statistics_of
 from edge_sdk.convert.schemes import Scheme, scheme_named
 from edge_sdk.dataset import Dataset, Item, read_dataset
-from edge_sdk.errors import DataError
+from edge_sdk.errors import DataError, UsageError, unknown_name
 from edge_sdk.files import refuse_existing, sha256, whole_folder, write_whole
-from edge_sdk.preprocess import Preprocess, normalise
+from edge_sdk.preprocess import Pixels, Preprocess, normalise
 from edge_sdk.progress import Progress, silent, watched
 from edge_sdk.sidecar import PreprocessOptions, resolve_labels, resolve_preprocess
 from edge_sdk.strict import to_plain
@@ -49,7 +53,8 @@ TOOLS = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "numpy", "
 class ConvertRequest:
     """model: None for the embedded default. max_drop: None for each scheme's own.
 
-    calibration, samples: how many images calibrate and judge; None for the defaults."""
+    calibration, samples: how many images calibrate and judge; None for the defaults. method: one
+    of METHODS, or auto for each in turn until the gate is passed (8 bits: the first only)."""
 
     model: Path | None
     schemes: tuple[str, ...]
@@ -62,6 +67,7 @@ class ConvertRequest:
     seed: int = 0
     max_drop: float | None = None
     runtime_pythons: tuple[str, ...] = ()
+    method: str = "auto"
     overwrite: bool = False
 
 
@@ -88,6 +94,7 @@ class _Job:
     preprocess: Preprocess
     labels: tuple[str, ...]
     activation: Activation
+    calibration: Pixels
     statistics: Statistics | None
     calibration_sample: Sample
     judged: Judged
@@ -101,6 +108,8 @@ def convert(request: ConvertRequest, progress: Progress = silent) -> Conversion:
     Raises an EdgeError for input that cannot be used. A model that fails the gate is no error
     here: see Conversion.passed."""
     schemes = [scheme_named(s) for s in dict.fromkeys(request.schemes)]
+    if request.method not in ("auto", *METHODS):
+        raise UsageError(unknown_name("method", request.method, ("auto", *METHODS)))
     path = request.model or default_model()
     name = DEFAULT if request.model is None else path.stem if path.is_file() else path.name
     for scheme in schemes:
@@ -180,6 +189,7 @@ def _prepare(
         preprocess=spec,
         labels=labels,
         activation=output_activation(graph),
+        calibration=calibration.pixels,
         statistics=statistics,
         calibration_sample=sampling.record(data, calibration.items, request.seed),
         judged=Judged(judged.pixels, reference, truth),
@@ -209,13 +219,58 @@ def _labels(
     return labels, notes
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    model: Path
+    gate: Gate
+    method: str | None
+
+    @property
+    def drop(self) -> float:
+        return max(c.drop for c in self.gate.checks)
+
+
 def _make(
     request: ConvertRequest, job: _Job, scheme: Scheme, scratch: Path, progress: Progress
 ) -> Artifact:
-    if scheme.integer and job.statistics is not None:
-        progress(f"{scheme.name}: quantise", 0, 1)
-        raw = integer_tflite(job.float_model, scheme, job.statistics, job.preprocess)
-        progress(f"{scheme.name}: quantise", 1, 1)
+    """Tries the scheme's methods in turn until one passes; keeps that, or the least bad."""
+    methods = _methods(request, scheme)
+    tried: list[_Candidate] = []
+    for method in methods:
+        tried.append(_try(request, job, scheme, method, scratch, progress))
+        if tried[-1].gate.passed:
+            break
+    best = tried[-1] if tried[-1].gate.passed else min(tried, key=lambda c: c.drop)
+    attempts = tuple(Attempt(c.method, c.drop, c.gate.passed) for c in tried if c.method)
+    return _write(request, job, scheme, best, attempts)
+
+
+def _methods(request: ConvertRequest, scheme: Scheme) -> tuple[str | None, ...]:
+    if not scheme.integer:
+        return (None,)
+    if request.method != "auto":
+        return (request.method,)
+    return METHODS if scheme.convolution_bits < 8 else METHODS[:1]
+
+
+def _try(
+    request: ConvertRequest,
+    job: _Job,
+    scheme: Scheme,
+    method: str | None,
+    scratch: Path,
+    progress: Progress,
+) -> _Candidate:
+    def samples() -> Iterator[npt.NDArray[np.float32]]:
+        return (normalise(pixels[None], job.preprocess) for pixels in job.calibration)
+
+    label = scheme.name if method is None else f"{scheme.name} {method}"
+    if method is not None and job.statistics is not None:
+        progress(f"{label}: quantise", 0, 1)
+        raw = integer_tflite(
+            job.float_model, scheme, method, job.statistics, job.preprocess, samples, progress
+        )
+        progress(f"{label}: quantise", 1, 1)
     elif scheme.name == "float16":
         raw = float_tflite(job.model, half=True)
     else:
@@ -227,9 +282,9 @@ def _make(
         labels=job.labels,
         preprocess=job.preprocess,
     )
-    candidate = scratch / f"{scheme.name}-candidate.tflite"
+    candidate = scratch / f"{label}-candidate.tflite"
     candidate.write_bytes(raw)
-    progress(f"{scheme.name}: judge", 0, 1)
+    progress(f"{label}: judge", 0, 1)
     gate = judge(
         candidate,
         job.preprocess,
@@ -239,7 +294,19 @@ def _make(
         job.runtimes,
         scheme.max_drop if request.max_drop is None else request.max_drop,
     )
-    progress(f"{scheme.name}: judge", 1, 1)
+    progress(f"{label}: judge", 1, 1)
+    return _Candidate(candidate, gate, method)
+
+
+def _write(
+    request: ConvertRequest,
+    job: _Job,
+    scheme: Scheme,
+    best: _Candidate,
+    attempts: tuple[Attempt, ...],
+) -> Artifact:
+    candidate, gate = best.model, best.gate
+    raw = candidate.read_bytes()
     graph, source, result = classifier_specs(candidate)
     manifest = Manifest(
         format=FORMAT,
@@ -260,6 +327,8 @@ def _make(
         judged=job.judged_sample,
         gate=gate,
         tools=_versions(TOOLS),
+        method=best.method,
+        attempts=attempts,
     )
     final = request.out / f"{job.name}-{scheme.name}"
     rejected = final.with_name(final.name + REJECTED)
@@ -267,6 +336,8 @@ def _make(
     with whole_folder(target, replace=request.overwrite or not gate.passed) as partial:
         (partial / MODEL_FILE).write_bytes(raw)
         (partial / MANIFEST_FILE).write_text(manifest_json(manifest), encoding="utf-8")
+    if gate.passed and request.overwrite:
+        shutil.rmtree(rejected, ignore_errors=True)  # of an earlier try, and out of date now
     return Artifact(target, manifest)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge_sdk.convert.adaptive_rounding import adapted
 from edge_sdk.convert.bias_correction import corrected
 from edge_sdk.convert.calibrate import Statistics, clipping_range, collect
 from edge_sdk.convert.ingest import TrainedModel, import_tensorflow
@@ -21,8 +22,12 @@ from edge_sdk.convert.quiet import quiet
 from edge_sdk.convert.schemes import Scheme
 from edge_sdk.errors import ModelError
 from edge_sdk.preprocess import Preprocess, normalise
-from edge_sdk.tflite_file import read_tflite
+from edge_sdk.progress import Progress
+from edge_sdk.tflite_file import Graph, read_tflite
 
+# How weights are rounded: to the nearest step with the bias corrected, or layer by layer for the
+# least change of the output (adaptive_rounding.py).
+METHODS = ("min-max", "adaptive")
 Samples = Callable[[], Iterator[npt.NDArray[np.float32]]]
 
 
@@ -51,21 +56,41 @@ def statistics_of(float_model: Path, samples: Iterator[npt.NDArray[np.float32]])
 
 
 def integer_tflite(
-    float_model: Path, scheme: Scheme, statistics: Statistics, preprocess: Preprocess
+    float_model: Path,
+    scheme: Scheme,
+    method: str,
+    statistics: Statistics,
+    preprocess: Preprocess,
+    samples: Samples,
+    progress: Progress,
 ) -> bytes:
-    """The float32 file in an integer scheme."""
+    """The float32 file in an integer scheme; method: one of METHODS."""
     graph = read_tflite(float_model)
-    bits = {op.name: 8 for op, _ in graph.weights()}
-    if "CONV_2D" in bits:
-        bits["CONV_2D"] = scheme.convolution_bits
-    ranges = {
-        graph.tensors[i].name: clipping_range(a, scheme.activation_bits)
-        for i, a in statistics.activations.items()
-    }
-    # The input's range is known, not measured: every pixel value gets a step of its own.
-    ends = normalise(np.array([[0] * 3, [255] * 3], np.uint8), preprocess)
-    ranges[graph.tensors[graph.inputs[0]].name] = (float(ends.min()), float(ends.max()))
+    raw = float_model.read_bytes()
+    bits = weight_bits(graph, scheme)
     with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
         better = Path(folder) / float_model.name
-        better.write_bytes(corrected(float_model.read_bytes(), graph, statistics, bits))
-        return write_integer_model(better, ranges, scheme.activation_bits, scheme.convolution_bits)
+        if method == "adaptive":
+            better.write_bytes(adapted(raw, graph, samples, bits, progress))
+            statistics = statistics_of(better, samples())
+        else:
+            better.write_bytes(corrected(raw, graph, statistics, bits))
+        ranges = {
+            graph.tensors[i].name: clipping_range(a, scheme.activation_bits)
+            for i, a in statistics.activations.items()
+        }
+        # The input's range is known, not measured: every pixel value gets a step of its own.
+        ends = normalise(np.array([[0] * 3, [255] * 3], np.uint8), preprocess)
+        ranges[graph.tensors[graph.inputs[0]].name] = (float(ends.min()), float(ends.max()))
+        four_bit = [graph.tensors[i].name for i, width in bits.items() if width == 4]
+        return write_integer_model(better, ranges, scheme.activation_bits, four_bit)
+
+
+def weight_bits(graph: Graph, scheme: Scheme) -> dict[int, int]:
+    """Weight bits of each layer by its output tensor: the scheme's for convolutions, 8 elsewhere.
+
+    The first convolution keeps 8: it sees the pixels, and has less than a thousandth of the
+    weights."""
+    layers = [op for op, _ in graph.weights()]
+    narrow = [op for op in layers if op.name == "CONV_2D"][1:]
+    return {op.outputs[0]: scheme.convolution_bits if op in narrow else 8 for op in layers}

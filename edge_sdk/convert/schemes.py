@@ -11,8 +11,8 @@ from edge_sdk.errors import UsageError, unknown_name
 class Scheme:
     """max_drop: accuracy, in percentage points, that the gate lets the conversion lose.
 
-    activation_bits, convolution_bits: of an integer scheme, 0 for a float one; weights other than
-    convolutions' have 8 bits."""
+    activation_bits, convolution_bits: of an integer scheme, 0 for a float one; the first
+    convolution's weights, and others than convolutions', have 8 bits."""
 
     name: str
     summary: str
@@ -32,7 +32,7 @@ SCHEMES = {
         Scheme("float16", "weights in half precision, computed in float32", 0.5),
         Scheme("int8", "weights, activations, input and output in 8 bits", 1.5, 8, 8),
         Scheme("int16x8", "8-bit weights, 16-bit activations, input and output", 0.5, 16, 8),
-        Scheme("w4a8", "4-bit convolution weights, 8 bits elsewhere", 3.0, 8, 4),
+        Scheme("w4a8", "4-bit convolution weights but the first's, 8 bits elsewhere", 3.0, 8, 4),
     )
 }
 

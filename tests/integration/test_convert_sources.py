@@ -215,7 +215,7 @@ def test_bias_correction_takes_the_mean_error_out(sources: Path) -> None:
     rng = np.random.default_rng(0)
     samples = [rng.standard_normal((1, 32, 32, 3)).astype(np.float32) for _ in range(20)]
     statistics = collect(path, graph, iter(samples))
-    bits = {"CONV_2D": 4, "DEPTHWISE_CONV_2D": 8, "FULLY_CONNECTED": 8}
+    bits = {op.outputs[0]: 4 if op.name == "CONV_2D" else 8 for op, _ in graph.weights()}
     edited = path.with_name("corrected.tflite")
     edited.write_bytes(corrected(path.read_bytes(), graph, statistics, bits))
     after = read_tflite(edited)
@@ -226,7 +226,7 @@ def test_bias_correction_takes_the_mean_error_out(sources: Path) -> None:
         old = np.zeros(1, np.float32) if constant is None else np.frombuffer(constant, np.float32)
         new = np.frombuffer(after.tensors[op_after.inputs[2]].data, np.float32)
         means = statistics.channel_means[op.inputs[0]]
-        shift = output_shift(op, kernel, means, bits[op.name])
+        shift = output_shift(op, kernel, means, bits[op.outputs[0]])
         np.testing.assert_allclose(new, old - shift, atol=1e-6)
         changed += int(np.abs(shift).max() > 0)
         weights = np.frombuffer(kernel.data, np.float32).reshape(kernel.shape)
@@ -235,3 +235,46 @@ def test_bias_correction_takes_the_mean_error_out(sources: Path) -> None:
             error = round_weights(weights, 0, 8) @ x - weights @ x
             np.testing.assert_allclose(shift, error, atol=1e-5)
     assert changed == len(graph.weights())
+
+
+def test_the_exported_file_lies_on_the_learned_grid(sources: Path) -> None:
+    from edge_sdk.convert.adaptive_rounding import adapted
+    from edge_sdk.convert.calibrate import clipping_range
+    from edge_sdk.convert.litert_quantizer import write_integer_model
+    from edge_sdk.convert.quantise import statistics_of, weight_bits
+    from edge_sdk.convert.schemes import SCHEMES
+    from edge_sdk.progress import silent
+    from edge_sdk.tflite_file import read_tflite
+
+    path = sources / "good_float.tflite"
+    graph = read_tflite(path)
+    rng = np.random.default_rng(1)
+    images = [rng.standard_normal((1, 32, 32, 3)).astype(np.float32) for _ in range(12)]
+    bits = weight_bits(graph, SCHEMES["w4a8"])
+    learned = path.with_name("learned.tflite")
+    learned.write_bytes(adapted(path.read_bytes(), graph, lambda: iter(images), bits, silent))
+    after = read_tflite(learned)
+    statistics = statistics_of(learned, iter(images))
+    ranges = {
+        graph.tensors[i].name: clipping_range(a, 8) for i, a in statistics.activations.items()
+    }
+    narrow = [graph.tensors[i].name for i, width in bits.items() if width == 4]
+    exported = path.with_name("exported.tflite")
+    exported.write_bytes(write_integer_model(learned, ranges, 8, narrow))
+    checked = 0
+    for (op, real), (_, stored) in zip(
+        after.weights(), read_tflite(exported).weights(), strict=True
+    ):
+        weights = np.frombuffer(real.data, np.float32).reshape(real.shape)
+        raw = np.frombuffer(stored.data, np.uint8)
+        if stored.dtype == "int4":  # low nibble first
+            nibbles = np.stack([raw & 15, raw >> 4], axis=1).reshape(-1)[: weights.size]
+            levels = (nibbles.astype(np.int8) ^ 8) - 8
+            checked += 1
+        else:
+            levels = raw.view(np.int8)
+        shape = [1] * weights.ndim
+        shape[stored.quantised_dimension] = -1
+        on_grid = levels.reshape(weights.shape) * stored.scales.reshape(shape)
+        np.testing.assert_allclose(on_grid, weights, rtol=1e-5, atol=1e-7, err_msg=op.name)
+    assert checked == 1
