@@ -1,0 +1,134 @@
+"""Top-1 agreement with float of our int8 and w4a8 beside the peers', on unlabelled images.
+
+Peers: TensorFlow's own int8, and litert-quantizer with its own calibration at int8 and w4a8
+(CONV_2D 4 bits). Each half of the images calibrates once and is judged once; same images for all.
+
+    python benchmarks/agreement.py MODEL.keras IMAGES --normalise tf|torch|unit|none
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_sdk.artifact import output_activation
+from edge_sdk.backends import open_backend
+from edge_sdk.convert.gate import expected_loss
+from edge_sdk.convert.ingest import TrainedModel, import_tensorflow, open_model
+from edge_sdk.convert.quantise import METHODS, float_tflite, integer_tflite, statistics_of
+from edge_sdk.convert.quiet import quiet
+from edge_sdk.convert.schemes import SCHEMES
+from edge_sdk.dataset import open_image, read_dataset, split_groups
+from edge_sdk.preprocess import (
+    NORMALISATIONS,
+    Encoder,
+    Preprocess,
+    dequantise,
+    fit_image,
+    normalise,
+)
+from edge_sdk.progress import silent
+from edge_sdk.tflite_file import read_tflite
+
+Samples = Callable[[], Iterator[Any]]
+
+
+def tensorflow_int8(model: TrainedModel, samples: Samples) -> bytes:
+    tf = import_tensorflow()
+    with quiet("TensorFlow's converter"):
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(model.saved_model))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([x] for x in samples())
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        return bytes(converter.convert())
+
+
+def litert_quantizer(float_model: Path, samples: Samples, convolution_bits: int) -> bytes:
+    from ai_edge_litert.interpreter import Interpreter
+    from litert_quantizer import quantizer
+    from litert_quantizer.qtyping import TFLOperationName
+
+    with quiet("litert-quantizer"):
+        key, ends = next(
+            iter(Interpreter(str(float_model), num_threads=1).get_signature_list().items())
+        )
+        engine = quantizer.Quantizer(str(float_model))
+        engine.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, 8, 8)
+        engine.add_static_config(".*", TFLOperationName.CONV_2D, 8, convolution_bits)
+        data = {key: [{ends["inputs"][0]: x} for x in samples()]}
+        calibration = engine.calibrate(data, num_threads=2)
+        return bytes(
+            engine.quantize(
+                calibration, enable_progress_bar=False, enable_progress_report=False
+            ).quantized_model
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--normalise", choices=NORMALISATIONS, default="tf")
+    args = parser.parse_args()
+    halves = split_groups(read_dataset(args.data).items, (1, 1), 0)
+    rows: dict[str, list[tuple[float, float, int]]] = {}
+    with tempfile.TemporaryDirectory() as folder, open_model(args.model, Path(folder)) as model:
+        mean, std = NORMALISATIONS[args.normalise]
+        spec = Preprocess(model.height, model.width, "crop", 0.875, "RGB", mean, std)
+        pixels = [np.stack([fit_image(open_image(i.path), spec) for i in h]) for h in halves]
+        file = Path(folder) / "float.tflite"
+        file.write_bytes(float_tflite(model))
+        activation = output_activation(read_tflite(file))
+        for ours, theirs in ((0, 1), (1, 0)):
+            made = _candidates(model, file, pixels[ours], spec)
+            reference = model.predict(normalise(pixels[theirs], spec))
+            for name, raw in made:
+                candidate = Path(folder) / "candidate.tflite"
+                candidate.write_bytes(raw)
+                scores = _scores(candidate, pixels[theirs], spec)
+                chosen = scores.argmax(axis=1)
+                agreement = float((chosen == reference.argmax(axis=1)).mean())
+                loss = 100 * expected_loss(reference, chosen, activation)
+                rows.setdefault(name, []).append((agreement, loss, len(raw)))
+    print(f"{args.model.name}, {len(pixels[0])} + {len(pixels[1])} images, each half for the other")
+    for name, found in rows.items():
+        agreement, loss, size = (sum(v) / len(v) for v in zip(*found, strict=True))
+        each = ", ".join(f"{a:.3f}" for a, _, _ in found)
+        print(
+            f"{name:<32} agreement {agreement:.3f} ({each})  est. loss {loss:6.2f}  {size:,.0f} B"
+        )
+
+
+def _candidates(
+    model: TrainedModel, file: Path, pixels: Any, spec: Preprocess
+) -> Iterator[tuple[str, bytes]]:
+    def samples() -> Iterator[Any]:
+        return (normalise(p[None], spec) for p in pixels)
+
+    yield "TensorFlow int8", tensorflow_int8(model, samples)
+    yield "litert-quantizer int8", litert_quantizer(file, samples, 8)
+    yield "litert-quantizer w4a8", litert_quantizer(file, samples, 4)
+    statistics = statistics_of(file, samples())
+    for scheme, methods in (("int8", METHODS[:1]), ("w4a8", METHODS)):
+        for method in methods:
+            yield (
+                f"edge-sdk {scheme}, {method}",
+                integer_tflite(file, SCHEMES[scheme], method, statistics, spec, samples, silent),
+            )
+
+
+def _scores(candidate: Path, pixels: Any, spec: Preprocess) -> Any:
+    backend = open_backend("litert", candidate, threads=2)
+    encode = Encoder(spec, backend.input.dtype, backend.input.quantisation)
+    rows = [backend.invoke(encode(p)[None]).reshape(-1) for p in pixels]
+    return dequantise(np.stack(rows), backend.output.quantisation)
+
+
+if __name__ == "__main__":
+    main()
