@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from edge_sdk.artifact import Artifact, Check
 from edge_sdk.benchmark.published import published_rows
 from edge_sdk.benchmark.run import Benchmark
+from edge_sdk.cost import KINDS, ModelCost
+from edge_sdk.cost_grid import GridPoint
 from edge_sdk.profiles import DeviceProfile, Figure
+from edge_sdk.strict import to_plain
 
 NOTHING = "-"
 
@@ -76,6 +80,9 @@ def conversion_summary(artifacts: Sequence[Artifact]) -> list[str]:
             "model's own probabilities"
         )
     for a in artifacts:
+        if len(a.manifest.attempts) > 1:
+            tried = ", ".join(f"{t.method} lost {t.drop:.2f}" for t in a.manifest.attempts)
+            lines.append(f"{a.manifest.scheme}: tried {tried}; took {a.manifest.method}")
         for check in a.manifest.gate.checks:
             lines += [f"{a.manifest.scheme} on {check.runtime}: {p}" for p in check.problems]
     lines += [f"{a.manifest.scheme}: {a.path}" for a in artifacts]
@@ -209,3 +216,101 @@ def profile_page(profile: DeviceProfile) -> str:
         for r in published_rows(profile)
     ]
     return "\n".join(lines)
+
+
+def cost_table(cost: ModelCost) -> str:
+    """Per kind of layer: Mult-Adds, parameters and activation bytes, each with its share."""
+    work, parameters = cost.mult_adds_by_kind(), cost.parameters_by_kind()
+    traffic = cost.activation_bytes_by_kind()
+    total = (cost.mult_adds, cost.parameters, cost.activation_bytes)
+    rows = []
+    for kind in (k for k in KINDS if any(layer.kind == k for layer in cost.layers)):
+        count = sum(layer.kind == kind for layer in cost.layers)
+        rows.append([kind, str(count)])
+        for value, whole in zip((work[kind], parameters[kind], traffic[kind]), total, strict=True):
+            rows[-1] += [f"{value:,}", f"{100 * value / whole:.2f}" if whole else NOTHING]
+    rows.append(["total", str(len(cost.layers))])
+    for whole in total:
+        rows[-1] += [f"{whole:,}", ""]
+    head = ["kind", "layers", "Mult-Adds", "%", "parameters", "%", "activation bytes", "%"]
+    return table(head, rows)
+
+
+def cost_layers(cost: ModelCost) -> str:
+    """One row per layer in the order they run. alive: all activations that must exist then."""
+    head = ["#", "layer", "kind", "Mult-Adds", "parameters", "bytes in", "bytes out", "alive"]
+    rows = (
+        [
+            str(number),
+            _short(layer.name),
+            layer.kind,
+            f"{layer.mult_adds:,}",
+            f"{layer.parameters:,}",
+            f"{layer.activation_bytes_in:,}",
+            f"{layer.activation_bytes_out:,}",
+            f"{layer.live_bytes:,}",
+        ]
+        for number, layer in enumerate(cost.layers)
+    )
+    return table(head, rows, left=3)
+
+
+def _short(name: str) -> str:
+    """A fused layer's first name, and of a long path the end."""
+    first = name.split(";")[0]
+    return first if len(first) <= 32 else "…" + first[-31:]
+
+
+def cost_summary(cost: ModelCost, counted: str) -> list[str]:
+    """What was counted, and the totals that are no sums of the table."""
+    weights, activations = cost.dtypes()
+    types = f" ({weights} kernels, {activations} activations)" if weights else ""
+    return [
+        f"counted, not measured: {counted}",
+        f"weights {size(cost.weight_bytes)}{types}; activations alive at once at most "
+        f"{size(cost.peak_activation_bytes)}, a lower bound of an interpreter's arena",
+    ]
+
+
+def cost_data(cost: ModelCost, counted: str, *, layers: bool) -> dict[str, Any]:
+    """The same for machines; layers: each layer as well."""
+    by_kind = {
+        "mult_adds": cost.mult_adds_by_kind(),
+        "parameters": cost.parameters_by_kind(),
+        "weight_bytes": cost.weight_bytes_by_kind(),
+        "activation_bytes": cost.activation_bytes_by_kind(),
+    }
+    data = {
+        "counted": counted,
+        "mult_adds": cost.mult_adds,
+        "parameters": cost.parameters,
+        "kernel_parameters": cost.kernel_parameters,
+        "weight_bytes": cost.weight_bytes,
+        "activation_bytes": cost.activation_bytes,
+        "peak_activation_bytes": cost.peak_activation_bytes,
+        "kinds": {kind: {what: by[kind] for what, by in by_kind.items()} for kind in KINDS},
+    }
+    return data | ({"layers": to_plain(cost.layers)} if layers else {})
+
+
+def grid_table(points: Sequence[GridPoint]) -> str:
+    """One row per network. Costs are computed; the accuracy is the papers'."""
+    head = [
+        "architecture", "alpha", "size", "Mult-Adds M", "params M", "weights", "activations",
+        "at once", "published top-1 %",
+    ]  # fmt: skip
+    rows = (
+        [
+            p.arch,
+            f"{p.alpha:g}",
+            str(p.size),
+            f"{p.mult_adds / 1e6:.1f}",
+            f"{p.parameters / 1e6:.2f}",
+            size(p.weight_bytes),
+            size(p.activation_bytes),
+            size(p.peak_activation_bytes),
+            NOTHING if p.published_top1 is None else f"{p.published_top1:.1f}",
+        ]
+        for p in points
+    )
+    return table(head, rows)
