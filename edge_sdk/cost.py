@@ -322,7 +322,7 @@ def cost_of_architecture(
     dtype: float32, float16, int16, int8, uint8, or int4 (kernels int4, activations int8).
 
     Published parameter counts: V1's tables count kernels alone (`kernel_parameters`); V2's 3.4 M
-    is neither count (kernels 3.47 M, with biases 3.50 M) to a rounding, only to a truncation.
+    is neither count (kernels 3.47 M, with biases 3.49 M) to a rounding, only to a truncation.
     Raises UsageError for a name or value that is not one of these."""
     if arch not in ARCHITECTURES:
         raise UsageError(unknown_name("architecture", arch, ARCHITECTURES))

@@ -50,14 +50,14 @@ def import_tensorflow() -> Any:
     """TensorFlow, with its start-up log off. Raises BackendError when it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    try:
-        with quiet("importing TensorFlow"):
+    with quiet("importing TensorFlow"):
+        try:
             import tensorflow as tf
-    except ModuleNotFoundError as e:
-        raise BackendError(
-            "TensorFlow is not installed: pip install 'edge-sdk[convert]'. Converting needs it; "
-            "running an artifact does not"
-        ) from e
+        except ModuleNotFoundError as e:
+            raise BackendError(
+                "TensorFlow is not installed: pip install 'edge-sdk[convert]'. Converting needs "
+                "it; running an artifact does not"
+            ) from e
     return tf
 
 
