@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 
 import pytest
@@ -11,12 +12,15 @@ from edge_sdk.convert.quiet import quiet
 from edge_sdk.errors import BackendError, DataError, ModelError
 
 
-def test_chatter_is_held_back_also_of_native_code(capfd) -> None:
-    with quiet("chatting"):
-        print("from Python")
-        os.write(2, b"from C\n")
-    print("afterwards")
-    assert capfd.readouterr() == ("afterwards\n", "")
+def test_chatter_is_held_back_also_of_native_code() -> None:
+    script = (
+        "import os; from edge_sdk.convert.quiet import quiet\n"
+        "with quiet('chatting'):\n"
+        "    print('from Python'); os.write(1, b'from C'); os.write(2, b'from C')\n"
+        "print('afterwards')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("afterwards\n", "")
 
 
 def test_a_foreign_error_says_what_failed_and_what_was_said_last() -> None:
