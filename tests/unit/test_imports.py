@@ -37,6 +37,7 @@ ALLOWED = {
     "edge_sdk.backends.tflite": {"numpy"},
     "edge_sdk.classify": {"numpy"},
     "edge_sdk.report": {"numpy"},
+    "edge_sdk.evaluate.html": {"numpy"},
     "edge_sdk.convert.pipeline": {"numpy", "PIL"},
 }
 
@@ -48,7 +49,8 @@ RIGHT_OF = {
     "benchmark": ("convert", "train", "classify", "report", "cli", "camera"),
     "runtime": ("benchmark", "convert", "train", "classify", "report", "cli", "camera"),
     "classify": ("benchmark", "convert", "train", "report", "cli", "camera"),
-    "report": ("convert", "train", "classify", "cli", "camera"),
+    "evaluate": ("convert", "train", "classify", "cli", "camera"),
+    "report": ("convert", "train", "evaluate", "classify", "cli", "camera"),
 }
 BASE = (
     "errors", "strict", "files", "preprocess", "tflite_file", "artifact", "dataset", "sidecar",

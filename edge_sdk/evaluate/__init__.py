@@ -1,0 +1,1 @@
+"""Artifacts side by side on labelled images: figures, intervals, curves, calibration."""
