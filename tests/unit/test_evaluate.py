@@ -134,7 +134,7 @@ def test_two_classes_have_curves_and_a_threshold(
 def test_another_column_holds_the_groups(models: Path, data: Path) -> None:
     c = run(models / "tiny-int8.tflite", data=data, group="slide")
     assert (c.data.groups, c.data.group_word) == (2, "slide")
-    with pytest.raises(DataError, match="--group bed: .* has the columns file, label, group"):
+    with pytest.raises(DataError, match=r"--group bed: .* has the columns file, label, group"):
         run(models / "tiny-int8.tflite", data=data, group="bed")
 
 
