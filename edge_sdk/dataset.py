@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 # Past this share of unreadable images a folder is broken rather than imperfect.
 MAX_UNREADABLE = 0.10
+# In every folder of drawn images: what is made from one is labelled as simulated.
+SIMULATED_MARK = "SIMULATED.txt"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def simulated(self) -> bool:
+        return (self.root / SIMULATED_MARK).is_file()
 
     def subset(self, items: Sequence[Item]) -> Dataset:
         return replace(self, items=tuple(items))

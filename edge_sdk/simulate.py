@@ -23,6 +23,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from edge_sdk import __version__
+from edge_sdk.dataset import SIMULATED_MARK
 from edge_sdk.errors import UsageError, unknown_name
 from edge_sdk.files import whole_folder
 
@@ -395,5 +396,5 @@ def write_cells(out: Path, count: int, seed: int, patients: int = 10) -> Path:
             rows.append(f"{name},{label},simulated-patient-{cell.patient:02d}\n")
         (part / "index.csv").write_text("".join(rows), encoding="utf-8")
         note = _NOTE.format(version=__version__, count=count, patients=patients, seed=seed)
-        (part / "SIMULATED.txt").write_text(note, encoding="utf-8")
+        (part / SIMULATED_MARK).write_text(note, encoding="utf-8")
     return out

@@ -24,8 +24,6 @@ from edge_sdk.progress import Progress, watched
 
 CALIBRATION = 200
 JUDGED = 500
-# Written into every folder of drawn images by `edge-sdk simulate`.
-SIMULATED_MARK = "SIMULATED.txt"
 
 
 @dataclass(frozen=True)
@@ -90,4 +88,4 @@ def load(items: Sequence[Item], spec: Preprocess, step: str, progress: Progress)
 
 def record(data: Dataset, items: Sequence[Item], seed: int) -> Sample:
     images = tuple(ImageRecord(data.name_of(i), sha256(i.path), i.group) for i in items)
-    return Sample(data.root.name, (data.root / SIMULATED_MARK).is_file(), seed, images)
+    return Sample(data.root.name, data.simulated, seed, images)

@@ -21,7 +21,6 @@ from edge_sdk.files import sha256, write_whole
 from edge_sdk.progress import Progress, silent, watched
 from edge_sdk.runtime import Classifier, Model, load_model
 
-SIMULATED_MARK = "SIMULATED.txt"
 FLOAT_FLOOR = 1e-7
 SEED = 0
 CURVE_POINTS = 400
@@ -347,7 +346,7 @@ def _describe(
     counts = {label: int((truth == n).sum()) for n, label in enumerate(labels)}
     info = DataInfo(
         name=dataset.root.resolve().name,
-        simulated=(dataset.root / SIMULATED_MARK).is_file(),
+        simulated=dataset.simulated,
         images=len(kept),
         unreadable=bad,
         counts=counts,
