@@ -6,8 +6,7 @@
     |- ModelError             a model that cannot be read or converted      exit 1
     |  `- ArtifactError       a folder that is no (whole) artifact          exit 1
     |- BackendError           an interpreter that is missing or fails       exit 1
-    |- ProfileError           a device profile that is wrong                exit 1
-    `- GateError              a converted model that is not good enough     exit 1
+    `- ProfileError           a device profile that is wrong                exit 1
 
 A message names the option or field, the bad value and the valid ones, and says what to do.
 """
@@ -45,10 +44,6 @@ class BackendError(EdgeError):
 
 
 class ProfileError(EdgeError):
-    pass
-
-
-class GateError(EdgeError):
     pass
 
 

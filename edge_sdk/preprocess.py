@@ -73,11 +73,6 @@ class Preprocess:
         if len(self.std) != 3 or not all(math.isfinite(s) and s > 0 for s in self.std):
             raise UsageError(f"preprocess: std {self.std} must be three numbers above 0")
 
-    def to_dict(self) -> dict[str, Any]:
-        from edge_sdk.strict import to_plain
-
-        return dict(to_plain(self))
-
 
 @dataclass(frozen=True)
 class Quantisation:

@@ -19,7 +19,7 @@ from edge_sdk.preprocess import (
     normalise,
     quantise,
 )
-from edge_sdk.strict import from_plain
+from edge_sdk.strict import from_plain, to_plain
 
 EQUAL = ((10.0, 10.0, 10.0), (50.0, 50.0, 50.0))
 FITS = ("stretch", "crop", "pad")
@@ -234,4 +234,4 @@ def test_a_wrong_field_is_named(change: dict[str, Any], says: str) -> None:
 
 def test_a_spec_survives_its_own_dict() -> None:
     spec = Preprocess(3, 4, "crop", 0.875, "BGR", *NORMALISATIONS["torch"])
-    assert from_plain(Preprocess, spec.to_dict(), "x", UsageError) == spec
+    assert from_plain(Preprocess, to_plain(spec), "x", UsageError) == spec
