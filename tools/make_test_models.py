@@ -19,9 +19,11 @@ import numpy.typing as npt
 
 from edge_sdk.convert.embed_metadata import embed_metadata
 from edge_sdk.convert.ingest import import_tensorflow, open_model
-from edge_sdk.convert.quantise import float_tflite, quantised_tflite
+from edge_sdk.convert.quantise import METHODS, float_tflite, integer_tflite, statistics_of
 from edge_sdk.convert.quiet import quiet
+from edge_sdk.convert.schemes import SCHEMES
 from edge_sdk.preprocess import Preprocess, normalise
+from edge_sdk.progress import silent
 
 SIZE = 16
 LABELS = ("blank", "ring", "smear")
@@ -110,15 +112,21 @@ def build(folder: Path) -> dict[str, bytes]:
     with open_model(keras, folder) as trained:
         plain = folder / "float32.tflite"
         plain.write_bytes(float_tflite(trained))
+        statistics = statistics_of(plain, samples())
+        raw = {"float32": plain.read_bytes()}
+        for scheme in ("int8", "w4a8"):
+            raw[scheme] = integer_tflite(
+                plain, SCHEMES[scheme], METHODS[0], statistics, SPEC, samples, silent
+            )
         made = {
             f"tiny-{scheme}": embed_metadata(
-                quantised_tflite(trained, plain, scheme, samples),
+                model_bytes,
                 name=f"tiny-{scheme}",
                 description="untrained test model",
                 labels=LABELS,
                 preprocess=SPEC,
             )
-            for scheme in ("float32", "int8", "w4a8")
+            for scheme, model_bytes in raw.items()
         }
         assert trained.saved_model is not None
         with quiet("the other models"):
