@@ -19,9 +19,8 @@ import numpy as np
 from edge_sdk.artifact import output_activation
 from edge_sdk.backends import open_backend
 from edge_sdk.convert.gate import expected_loss
-from edge_sdk.convert.ingest import TrainedModel, import_tensorflow, open_model
+from edge_sdk.convert.ingest import TrainedModel, open_model
 from edge_sdk.convert.quantise import METHODS, float_tflite, integer_tflite, statistics_of
-from edge_sdk.convert.quiet import quiet
 from edge_sdk.convert.schemes import SCHEMES
 from edge_sdk.dataset import open_image, read_dataset, split_groups
 from edge_sdk.preprocess import (
@@ -33,7 +32,9 @@ from edge_sdk.preprocess import (
     normalise,
 )
 from edge_sdk.progress import silent
+from edge_sdk.quiet import quiet
 from edge_sdk.tflite_file import read_tflite
+from edge_sdk.train.tensorflow import import_tensorflow
 
 Samples = Callable[[], Iterator[Any]]
 

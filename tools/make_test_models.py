@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_sdk.convert.embed_metadata import embed_metadata
-from edge_sdk.convert.ingest import import_tensorflow, open_model
+from edge_sdk.convert.ingest import open_model
 from edge_sdk.convert.quantise import METHODS, float_tflite, integer_tflite, statistics_of
-from edge_sdk.convert.quiet import quiet
 from edge_sdk.convert.schemes import SCHEMES
 from edge_sdk.preprocess import Preprocess, normalise
 from edge_sdk.progress import silent
+from edge_sdk.quiet import quiet
+from edge_sdk.train.tensorflow import import_tensorflow
 
 SIZE = 16
 LABELS = ("blank", "ring", "smear")

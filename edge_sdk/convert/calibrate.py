@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_sdk.convert.quiet import quiet
 from edge_sdk.errors import BackendError
+from edge_sdk.quiet import quiet
 from edge_sdk.tflite_file import Graph
 
 Floats = npt.NDArray[np.float32]

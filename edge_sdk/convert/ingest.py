@@ -7,7 +7,6 @@ TensorFlow's converter reads without surprises; a float .tflite stays what it is
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ import numpy.typing as npt
 
 from edge_sdk.artifact import Source
 from edge_sdk.backends import open_backend
-from edge_sdk.convert.quiet import quiet
-from edge_sdk.errors import BackendError, ModelError
+from edge_sdk.errors import ModelError
 from edge_sdk.files import sha256
+from edge_sdk.quiet import quiet
 from edge_sdk.tflite_file import read_tflite
+from edge_sdk.train.tensorflow import import_tensorflow
 
 Floats = npt.NDArray[np.float32]
 BATCH = 16
@@ -44,21 +44,6 @@ class TrainedModel:
     saved_model: Path | None
     tflite: Path | None
     normalises_itself: bool
-
-
-def import_tensorflow() -> Any:
-    """TensorFlow, with its start-up log off. Raises BackendError when it is not installed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    with quiet("importing TensorFlow"):
-        try:
-            import tensorflow as tf
-        except ModuleNotFoundError as e:
-            raise BackendError(
-                "TensorFlow is not installed: pip install 'edge-sdk[convert]'. Converting needs "
-                "it; running an artifact does not"
-            ) from e
-    return tf
 
 
 @contextmanager

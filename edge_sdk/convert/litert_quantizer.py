@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_sdk.convert.quiet import quiet
 from edge_sdk.errors import BackendError
+from edge_sdk.quiet import quiet
 
 
 def write_integer_model(

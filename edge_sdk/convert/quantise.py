@@ -16,14 +16,15 @@ import numpy.typing as npt
 from edge_sdk.convert.adaptive_rounding import adapted
 from edge_sdk.convert.bias_correction import corrected
 from edge_sdk.convert.calibrate import Statistics, clipping_range, collect
-from edge_sdk.convert.ingest import TrainedModel, import_tensorflow
+from edge_sdk.convert.ingest import TrainedModel
 from edge_sdk.convert.litert_quantizer import write_integer_model
-from edge_sdk.convert.quiet import quiet
 from edge_sdk.convert.schemes import Scheme
 from edge_sdk.errors import ModelError
 from edge_sdk.preprocess import Preprocess, normalise
 from edge_sdk.progress import Progress
+from edge_sdk.quiet import quiet
 from edge_sdk.tflite_file import Graph, read_tflite
+from edge_sdk.train.tensorflow import import_tensorflow
 
 # How weights are rounded: to the nearest step with the bias corrected, or layer by layer for the
 # least change of the output (adaptive_rounding.py).

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_sdk import metrics
 from edge_sdk.artifact import MANIFEST_FILE, Decision, manifest_json, read_artifact
 from edge_sdk.benchmark.measure import Machine, describe_machine
 from edge_sdk.dataset import Dataset, Item, check_unreadable, open_image, read_dataset
 from edge_sdk.errors import DataError, UsageError
-from edge_sdk.evaluate import metrics
-from edge_sdk.evaluate.metrics import Bools, Floats, Ints
 from edge_sdk.files import sha256, write_whole
+from edge_sdk.metrics import Bools, Floats, Ints
 from edge_sdk.progress import Progress, silent, watched
 from edge_sdk.runtime import Classifier, Model, load_model
 

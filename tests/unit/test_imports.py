@@ -44,8 +44,8 @@ ALLOWED = {
 # The rooms from left to right; each imports only from those before it.
 RIGHT_OF = {
     "backends": ("runtime", "benchmark", "convert", "train", "classify", "report", "cli"),
-    "convert": ("runtime", "benchmark", "train", "classify", "report", "cli", "camera"),
-    "train": ("runtime", "benchmark", "classify", "report", "cli", "camera"),
+    "convert": ("runtime", "benchmark", "classify", "report", "cli", "camera"),
+    "train": ("runtime", "benchmark", "convert", "classify", "report", "cli", "camera"),
     "benchmark": ("convert", "train", "classify", "report", "cli", "camera"),
     "runtime": ("benchmark", "convert", "train", "classify", "report", "cli", "camera"),
     "classify": ("benchmark", "convert", "train", "report", "cli", "camera"),
@@ -54,7 +54,7 @@ RIGHT_OF = {
 }
 BASE = (
     "errors", "strict", "files", "preprocess", "tflite_file", "artifact", "dataset", "sidecar",
-    "model_metadata", "progress", "profiles", "cost",
+    "model_metadata", "progress", "profiles", "cost", "metrics", "quiet",
 )  # fmt: skip
 OWNERS = {
     "tensorflow": ("convert/", "train/", "backends/tflite.py"),

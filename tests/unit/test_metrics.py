@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_sdk import metrics
 from edge_sdk.errors import DataError
-from edge_sdk.evaluate import metrics
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
 CALLED = np.array([0, 0, 0, 1, 0, 1, 1, 1, 1, 1])  # TP 3, FN 1, FP 1, TN 5

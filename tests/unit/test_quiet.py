@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from edge_sdk.convert.ingest import import_tensorflow
-from edge_sdk.convert.quiet import quiet
 from edge_sdk.errors import BackendError, DataError, ModelError
+from edge_sdk.quiet import quiet
+from edge_sdk.train.tensorflow import import_tensorflow
 
 
 def test_chatter_is_held_back_also_of_native_code() -> None:
     script = (
-        "import os; from edge_sdk.convert.quiet import quiet\n"
+        "import os; from edge_sdk.quiet import quiet\n"
         "with quiet('chatting'):\n"
         "    print('from Python'); os.write(1, b'from C'); os.write(2, b'from C')\n"
         "print('afterwards')"

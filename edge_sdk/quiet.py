@@ -1,4 +1,4 @@
-"""Keeps the converters' own chatter off the screen, and shows it when they fail."""
+"""Keeps other tools' own chatter off the screen, and shows it when they fail."""
 
 from __future__ import annotations
 
