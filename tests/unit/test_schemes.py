@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edge_sdk.backends import BACKENDS
-from edge_sdk.cli import BACKEND_NAMES, SCHEME_NAMES
+from edge_sdk.cli.convert import SCHEME_NAMES
+from edge_sdk.cli.options import BACKEND_NAMES
 from edge_sdk.convert.schemes import SCHEMES, scheme_named
 from edge_sdk.errors import UsageError
 

@@ -1,0 +1,94 @@
+"""`edge-sdk benchmark` and the `profiles` that it estimates for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from edge_sdk.cli.options import Bars, Number, backend_option, threads_option
+
+
+@click.command()
+@click.argument("models", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="NAME",
+    help="Estimate for this device; may be repeated.",
+)
+@backend_option
+@threads_option
+@click.option("--runs", default=200, show_default=True, type=click.IntRange(1), help="Timed runs.")
+@click.option(
+    "--seconds",
+    default=20.0,
+    show_default=True,
+    type=Number(0.1),
+    help="Stop timing a model after this long.",
+)
+@click.option("--estimate-only", is_flag=True, help="Do not measure on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def benchmark(
+    models: tuple[Path, ...],
+    profiles: tuple[str, ...],
+    backend: str,
+    threads: int,
+    runs: int,
+    seconds: float,
+    estimate_only: bool,
+    as_json: bool,
+) -> None:
+    """Measure MODELS here and estimate them on profiles.
+
+    MODELS are artifact folders or any .tflite classifiers; without one the embedded default's
+    int8 and w4a8 (converted once, then cached). Every figure says measured or estimated.
+    """
+    from edge_sdk import report
+    from edge_sdk.benchmark.run import benchmark as run
+    from edge_sdk.profiles import load_profile
+    from edge_sdk.runtime import load_model
+    from edge_sdk.strict import to_plain
+
+    devices = [load_profile(name) for name in profiles]
+    with Bars() as bars:
+        if not models:
+            from edge_sdk.convert.default import default_artifacts
+
+            models = tuple(a.path for a in default_artifacts(bars))
+        loaded = [load_model(path) for path in models]
+        results = []
+        for i, model in enumerate(loaded):
+            bars("benchmark", i, len(loaded))
+            results.append(
+                run(
+                    model,
+                    devices,
+                    here=not estimate_only,
+                    backend=backend,
+                    threads=threads,
+                    runs=runs,
+                    seconds=seconds,
+                )
+            )
+        bars("benchmark", len(loaded), len(loaded))
+    if as_json:
+        click.echo(json.dumps(to_plain(results), ensure_ascii=False))
+        return
+    click.echo(report.benchmark_table(results))
+    click.echo("\n".join(report.benchmark_notes(results)))
+
+
+@click.command()
+@click.argument("name", required=False)
+def profiles(name: str | None) -> None:
+    """List the device profiles, or show NAME (a profile, or a .toml file of your own)."""
+    from edge_sdk import report
+    from edge_sdk.profiles import load_profile, profile_names
+
+    if name is None:
+        click.echo(report.profiles_table([load_profile(n) for n in profile_names()]))
+    else:
+        click.echo(report.profile_page(load_profile(name)))

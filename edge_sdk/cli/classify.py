@@ -1,0 +1,87 @@
+"""`edge-sdk classify`, and `simulate`, which draws images to classify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_sdk.cli.options import (
+    Number,
+    backend_option,
+    preprocess_options,
+    read_preprocess,
+    threads_option,
+)
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True)
+@backend_option
+@threads_option
+@click.option(
+    "--top", default=1, show_default=True, type=click.IntRange(1), help="Labels to print per image."
+)
+@click.option(
+    "--threshold",
+    default=0.0,
+    show_default=True,
+    type=Number(0, 1),
+    help="Leave out labels below this probability.",
+)
+@preprocess_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def classify(
+    model: Path,
+    sources: tuple[str, ...],
+    backend: str,
+    threads: int,
+    top: int,
+    threshold: float,
+    labels: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Classify SOURCES (images, folders, globs) with MODEL.
+
+    MODEL is an artifact folder, or a bare .tflite with --labels where it has none inside.
+    """
+    from edge_sdk.classify import ClassifyRun, json_line, text_line
+    from edge_sdk.runtime import Classifier, load_model
+
+    loaded = load_model(model, labels=labels, options=read_preprocess(given))
+    for note in loaded.notes:
+        click.echo(f"note: {note}", err=True)
+    with Classifier(loaded, backend=backend, threads=threads) as classifier:
+        b = classifier.backend
+        click.echo(
+            f"{loaded.name} on {b.name} {b.version}" + (f" ({b.note})" if b.note else ""), err=True
+        )
+        run = ClassifyRun(classifier, sources)
+        for path, prediction in run:
+            line = json_line if as_json else text_line
+            click.echo(line(path, prediction, top, threshold))
+    click.echo(run.summary(), err=True)
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--count", default=200, show_default=True, type=click.IntRange(2), help="Cells to draw."
+)
+@click.option("--seed", default=0, show_default=True, help="The same seed draws the same cells.")
+@click.option(
+    "--patients",
+    default=10,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Simulated patients, each with its own stain.",
+)
+def simulate(out: Path, count: int, seed: int, patients: int) -> None:
+    """Draw simulated thin-smear cells into the new folder OUT."""
+    from edge_sdk.simulate import write_cells
+
+    folder = write_cells(out, count, seed, patients)
+    click.echo(f"{count} simulated cells (drawn, not photographed) in {folder}")
