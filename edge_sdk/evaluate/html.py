@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from edge_sdk import __version__
-from edge_sdk.evaluate.run import Comparison, Evaluation
+from edge_sdk.evaluate.results import Comparison, Evaluation
 from edge_sdk.evaluate.text import (
     all_rows,
     data_line,

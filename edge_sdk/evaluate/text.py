@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_sdk.evaluate.run import Comparison, DataInfo, Evaluation, Figure
+from edge_sdk.evaluate.results import Comparison, DataInfo, Evaluation, Figure
 from edge_sdk.metrics import BINS, MIN_GROUP
 from edge_sdk.report import NOTHING, table
 

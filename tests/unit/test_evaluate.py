@@ -20,7 +20,8 @@ from edge_sdk.artifact import Decision, manifest_json, read_artifact
 from edge_sdk.errors import ArtifactError, DataError, EdgeError, UsageError
 from edge_sdk.evaluate import run as run_module
 from edge_sdk.evaluate.html import page
-from edge_sdk.evaluate.run import Comparison, EvaluateRequest, evaluate
+from edge_sdk.evaluate.results import Comparison
+from edge_sdk.evaluate.run import EvaluateRequest, evaluate
 from edge_sdk.evaluate.text import all_rows, comparison_text, short_names
 from edge_sdk.files import sha256
 from edge_sdk.runtime import Classifier, Model, Prediction

@@ -1,0 +1,159 @@
+"""Labelled images in, every model's probabilities out; each image is decoded once."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edge_sdk import metrics
+from edge_sdk.dataset import Dataset, Item, check_unreadable, open_image, read_dataset
+from edge_sdk.errors import DataError
+from edge_sdk.evaluate.results import DataInfo
+from edge_sdk.files import sha256
+from edge_sdk.metrics import Floats, Ints
+from edge_sdk.progress import Progress, watched
+from edge_sdk.runtime import Classifier
+
+FLOAT_FLOOR = 1e-7
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A data folder's readable images. groups: a number per image; names: what they stand for."""
+
+    info: DataInfo
+    truth: Ints
+    groups: Ints
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model's probabilities, rows as the images, columns as the first model's labels."""
+
+    p: Floats
+    floor: float
+    runtime: str
+    version: str
+    threads: int
+    invoke_ms: float
+
+
+def read_labelled(root: Path, group: str | None, labels: tuple[str, ...]) -> Dataset:
+    """The images of a folder. group: see EvaluateRequest. Raises DataError for no labels, or
+    one that is not in `labels`."""
+    data = read_dataset(root)
+    if not data.labels:
+        raise DataError(
+            f"{root} has no labels: give a folder per class, or an index.csv with file and label"
+        )
+    if unknown := [label for label in data.labels if label not in labels]:
+        raise DataError(
+            f"{root}: label '{unknown[0]}' is not one of the model's: {some(labels)}; rename the "
+            "folder or the label"
+        )
+    return data if group is None else _regroup(data, group)
+
+
+def _regroup(data: Dataset, column: str) -> Dataset:
+    """The groups from another column of index.csv."""
+    index = data.root / "index.csv"
+    if not index.is_file():
+        raise DataError(f"--group {column}: {data.root} has no index.csv with such a column")
+    with index.open(newline="", encoding="utf-8-sig") as f:
+        reader = csv.DictReader(f)
+        if column not in (columns := reader.fieldnames or []):
+            raise DataError(f"--group {column}: {index} has the columns {', '.join(columns)}")
+        groups = {data.root / row["file"]: row[column] or None for row in reader}
+    return data.subset([replace(item, group=groups[item.path]) for item in data.items])
+
+
+def refuse_overlap(fitting: Dataset, judged: Dataset) -> None:
+    """Raises DataError when the two share a group or an image (by sha256)."""
+    groups = {i.group for i in judged.items if i.group is not None}
+    if both := sorted({i.group for i in fitting.items if i.group in groups and i.group}):
+        raise DataError(
+            f"calibration and judged images share {len(both)} groups, the first is '{both[0]}': "
+            "a temperature or threshold fitted on them would flatter the result"
+        )
+    known = {sha256(i.path): i.path for i in judged.items}
+    for item in fitting.items:
+        if twin := known.get(sha256(item.path)):
+            raise DataError(
+                f"{item.path} is the same image as the judged {twin}: calibrate on other images"
+            )
+
+
+def run_all(
+    opened: Sequence[Classifier],
+    dataset: Dataset,
+    labels: tuple[str, ...],
+    group: str | None,
+    threads: int,
+    progress: Progress,
+) -> tuple[Labelled, list[Answers]]:
+    """Every model's answer to every readable image; each image is decoded once."""
+    order = [[c.model.labels.index(label) for label in labels] for c in opened]
+    rows: list[list[Floats]] = [[] for _ in opened]
+    times: list[list[float]] = [[] for _ in opened]
+    kept: list[Item] = []
+    bad = []
+    for item in watched(dataset.items, f"run on {dataset.root.name[:20]}", progress):
+        try:
+            image = open_image(item.path)
+        except DataError:
+            bad.append(item.path)
+            continue
+        kept.append(item)
+        for i, classifier in enumerate(opened):
+            prediction = classifier.classify(image)
+            rows[i].append(prediction.probabilities[order[i]].astype(np.float64))
+            times[i].append(prediction.invoke_ms)
+    check_unreadable(bad, len(dataset))
+    answers = []
+    for i, classifier in enumerate(opened):
+        p = np.maximum(np.asarray(rows[i]), 0.0)
+        # Sigmoids do not sum to 1, nor do rounded probabilities; all zeros say nothing.
+        total = p.sum(1, keepdims=True)
+        p = np.where(total > 0, p / np.where(total > 0, total, 1.0), 1 / len(labels))
+        step = classifier.backend.output.quantisation
+        logits = classifier.model.activation == "logits"
+        floor = FLOAT_FLOOR if step is None or logits else step.scale / 2
+        b = classifier.backend
+        median = float(np.median(times[i]))
+        answers.append(Answers(p, floor, b.name, b.version, threads, median))
+    data = _describe(dataset, kept, len(bad), labels, group)
+    if len(labels) == 2:
+        metrics.check_two_classes(data.truth, labels)
+    return data, answers
+
+
+def _describe(
+    dataset: Dataset, kept: Sequence[Item], bad: int, labels: tuple[str, ...], group: str | None
+) -> Labelled:
+    named = {i.group for i in kept if i.group is not None}
+    # An image without a group is one of its own, as when groups are split.
+    keys = [i.group if i.group is not None else f"image {dataset.name_of(i)}" for i in kept]
+    names = tuple(sorted(set(keys)))
+    place = {name: n for n, name in enumerate(names)}
+    truth = np.array([labels.index(i.label or "") for i in kept], np.int64)
+    counts = {label: int((truth == n).sum()) for n, label in enumerate(labels)}
+    info = DataInfo(
+        name=dataset.root.resolve().name,
+        simulated=dataset.simulated,
+        images=len(kept),
+        unreadable=bad,
+        counts=counts,
+        groups=len(names) if named else 0,
+        group_word=group or "group",
+    )
+    return Labelled(info, truth, np.array([place[k] for k in keys], np.int64), names)
+
+
+def some(labels: Sequence[str]) -> str:
+    """The first labels, for a message."""
+    return ", ".join(labels[:5]) + (f", ... ({len(labels)})" if len(labels) > 5 else "")
