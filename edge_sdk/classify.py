@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
 
+from edge_sdk.artifact import Decision
 from edge_sdk.dataset import IMAGE_SUFFIXES, check_unreadable, open_image
 from edge_sdk.errors import DataError
 from edge_sdk.runtime import Classifier, Prediction
@@ -99,3 +100,10 @@ def json_line(path: Path, prediction: Prediction, top: int, threshold: float) ->
 def text_line(path: Path, prediction: Prediction, top: int, threshold: float) -> str:
     found = [f"{label} {p:.3f}" for label, p in prediction.top(top) if p >= threshold]
     return f"{path}: {', '.join(found) or f'nothing at or above {threshold:g}'}"
+
+
+def decision_line(d: Decision) -> str:
+    """What is done to the probabilities, and what that was fitted on."""
+    called = "" if d.threshold is None else f", {d.positive} from {d.threshold:.4g} on"
+    fitted = f"{d.images} {'simulated ' if d.simulated else ''}images of {d.data}"
+    return f"decision: temperature {d.temperature:.4g}{called} (fitted on {fitted})"

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edge_sdk.artifact import Activation, output_activation, read_artifact
+from edge_sdk import metrics
+from edge_sdk.artifact import Activation, Decision, output_activation, read_artifact
 from edge_sdk.backends import classifier_specs, open_backend
-from edge_sdk.errors import ModelError, UsageError
+from edge_sdk.errors import ArtifactError, ModelError, UsageError
 from edge_sdk.model_metadata import read_metadata
 from edge_sdk.preprocess import (
     Encoder,
@@ -34,10 +35,14 @@ from edge_sdk.sidecar import PreprocessOptions, check_labels, resolve_labels, re
 if TYPE_CHECKING:
     from PIL import Image
 
+Scores = npt.NDArray[np.float32]
+FLOAT_FLOOR = 1e-7
+
 
 @dataclass(frozen=True)
 class Model:
-    """A .tflite file and what it takes to use it. notes: what had to be assumed, in words."""
+    """A .tflite file and what it takes to use it. notes: what had to be assumed, in words.
+    decision: the one stored in an artifact's manifest; a Classifier applies it."""
 
     path: Path
     name: str
@@ -45,26 +50,32 @@ class Model:
     preprocess: Preprocess
     activation: Activation
     notes: tuple[str, ...] = ()
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """probabilities: float32 (classes,), in the labels' order. invoke_ms: the interpreter's part;
-    total_ms: with preprocessing."""
+    """probabilities: float32 (classes,), in the labels' order; after the temperature where the
+    model has a decision. invoke_ms: the interpreter's part; total_ms: with preprocessing.
+    called: the class that a decision's threshold calls; None: the most probable one."""
 
     labels: tuple[str, ...]
     probabilities: npt.NDArray[np.float32]
     invoke_ms: float
     total_ms: float
+    called: int | None = None
 
     @property
     def label(self) -> str:
-        return self.labels[int(self.probabilities.argmax())]
+        return self.labels[int(self.probabilities.argmax()) if self.called is None else self.called]
 
     def top(self, k: int) -> list[tuple[str, float]]:
-        """The k most probable labels with their probabilities, best first."""
-        order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [(self.labels[i], float(self.probabilities[i])) for i in order]
+        """The k most probable labels with their probabilities, best first; before them the one
+        that a threshold calls."""
+        order = np.argsort(-self.probabilities, kind="stable").tolist()
+        if self.called is not None:
+            order.sort(key=lambda i: i != self.called)
+        return [(self.labels[i], float(self.probabilities[i])) for i in order[:k]]
 
 
 def load_model(
@@ -77,8 +88,9 @@ def load_model(
     preprocess.json beside it or from its metadata; a uint8 model takes raw pixels; a float or
     int8 model that says nothing is assumed to take (pixel - 127.5) / 127.5, and a note says so.
 
-    Raises ArtifactError, ModelError, DataError (labels do not fit) or UsageError (options for an
-    artifact, whose manifest already says it all)."""
+    Raises ArtifactError (also for a stored threshold where there are not two classes), ModelError,
+    DataError (labels do not fit) or UsageError (options for an artifact, whose manifest already
+    says it all)."""
     given = options or PreprocessOptions()
     if path.is_dir():
         artifact = read_artifact(path)
@@ -90,9 +102,14 @@ def load_model(
             )
         notes = () if m.gate.passed else ("this artifact did not pass the gate: see its manifest",)
         check_labels(m.labels, math.prod(m.output.shape), str(path))
-        return Model(
-            artifact.model, f"{m.name}-{m.scheme}", m.labels, m.preprocess, m.activation, notes
-        )
+        if m.decision and m.decision.threshold is not None and len(m.labels) != 2:
+            raise ArtifactError(
+                f"{path}: decision.threshold {m.decision.threshold} in its manifest is for two "
+                f"classes, the model has {len(m.labels)}: set decision.threshold and "
+                "decision.positive to null"
+            )
+        name = f"{m.name}-{m.scheme}"
+        return Model(artifact.model, name, m.labels, m.preprocess, m.activation, notes, m.decision)
     if not path.exists():
         raise ModelError(f"model {path} does not exist: give an artifact folder or a .tflite file")
     return _bare_model(path, labels, given)
@@ -119,12 +136,27 @@ def _bare_model(path: Path, labels_file: Path | None, options: PreprocessOptions
     return Model(path, path.stem, labels, spec, output_activation(graph), (*notes, *assumed))
 
 
+def as_probabilities(scores: npt.ArrayLike) -> metrics.Floats:
+    """Rows of scores (n, classes) as rows that sum to 1.
+
+    Sigmoids do not, nor do rounded probabilities; all zeros say nothing: equal shares."""
+    p = np.maximum(np.asarray(scores, np.float64), 0.0)
+    total = p.sum(1, keepdims=True)
+    known = total > 0
+    if known.all():
+        p /= total
+        return p
+    return np.where(known, p / np.where(known, total, 1.0), 1 / p.shape[1])
+
+
 class Classifier:
     """One opened model. Use it from one thread at a time, and close it (or use `with`).
 
     model: an artifact folder, a .tflite file, or what `load_model` gave.
     backend: `auto`, `litert`, `tflite-runtime`, `tensorflow` or `fake`. The attribute `backend`
-    says which one runs."""
+    says which one runs; `floor`: probabilities below it count as it under a temperature.
+    The model's decision, where it has one, is applied to every prediction; open
+    `replace(model, decision=None)` for the probabilities as they are."""
 
     def __init__(
         self, model: Model | Path | str, *, backend: str = "auto", threads: int = 1
@@ -134,6 +166,11 @@ class Classifier:
         self._encode = Encoder(
             self.model.preprocess, self.backend.input.dtype, self.backend.input.quantisation
         )
+        step = self.backend.output.quantisation
+        logits = self.model.activation == "logits"
+        decision, labels = self.model.decision, self.model.labels
+        self._positive = labels.index(decision.positive) if decision and decision.positive else 0
+        self.floor = FLOAT_FLOOR if step is None or logits else step.scale / 2
 
     def classify(self, frame: Image.Image | Pixels) -> Prediction:
         """frame: a Pillow image or uint8 (H, W, 3) RGB of any size."""
@@ -146,8 +183,30 @@ class Classifier:
         if self.model.activation == "logits":
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
+        called = None
+        if self.model.decision is not None:
+            scores, called = self._decide(scores, self.model.decision)
         end = time.perf_counter()
-        return Prediction(self.model.labels, scores, (done - invoked) * 1e3, (end - start) * 1e3)
+        times = (done - invoked) * 1e3, (end - start) * 1e3
+        return Prediction(self.model.labels, scores, *times, called)
+
+    def _decide(self, scores: Scores, d: Decision) -> tuple[Scores, int | None]:
+        """Probabilities after the temperature, and the class that the threshold calls."""
+        if len(scores) != 2:
+            p = metrics.scaled(as_probabilities(scores[None]), d.temperature, self.floor)
+            return p[0].astype(np.float32), None
+        # The same for two numbers without NumPy, whose calls would cost a tenth of a small model.
+        a, b = (max(s, 0.0) for s in scores.tolist())
+        total = a + b
+        a, b = (a / total, b / total) if total > 0 else (0.5, 0.5)
+        z = (math.log(max(a, self.floor)) - math.log(max(b, self.floor))) / d.temperature
+        e = math.exp(-abs(z))
+        high, low = 1 / (1 + e), e / (1 + e)
+        pair = (high, low) if z >= 0 else (low, high)
+        called = None
+        if d.threshold is not None:
+            called = self._positive if pair[self._positive] >= d.threshold else 1 - self._positive
+        return np.array(pair, np.float32), called
 
     def stream(self, frames: Iterable[Image.Image | Pixels]) -> Iterator[Prediction]:
         """One prediction per frame, as they come; nothing is gathered."""

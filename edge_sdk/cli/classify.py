@@ -46,9 +46,11 @@ def classify(
 ) -> None:
     """Classify SOURCES (images, folders, globs) with MODEL.
 
-    MODEL is an artifact folder, or a bare .tflite with --labels where it has none inside.
+    MODEL is an artifact folder, or a bare .tflite with --labels where it has none inside. A
+    temperature and threshold that `evaluate --store` kept in an artifact are used and named: the
+    threshold says which of two labels comes first.
     """
-    from edge_sdk.classify import ClassifyRun, json_line, text_line
+    from edge_sdk.classify import ClassifyRun, decision_line, json_line, text_line
     from edge_sdk.runtime import Classifier, load_model
 
     loaded = load_model(model, labels=labels, options=read_preprocess(given))
@@ -59,6 +61,8 @@ def classify(
         click.echo(
             f"{loaded.name} on {b.name} {b.version}" + (f" ({b.note})" if b.note else ""), err=True
         )
+        if loaded.decision is not None:
+            click.echo(decision_line(loaded.decision), err=True)
         run = ClassifyRun(classifier, sources)
         for path, prediction in run:
             line = json_line if as_json else text_line

@@ -16,9 +16,7 @@ from edge_sdk.evaluate.results import DataInfo
 from edge_sdk.files import sha256
 from edge_sdk.metrics import Floats, Ints
 from edge_sdk.progress import Progress, watched
-from edge_sdk.runtime import Classifier
-
-FLOAT_FLOOR = 1e-7
+from edge_sdk.runtime import Classifier, as_probabilities
 
 
 @dataclass(frozen=True)
@@ -116,16 +114,10 @@ def run_all(
     check_unreadable(bad, len(dataset))
     answers = []
     for i, classifier in enumerate(opened):
-        p = np.maximum(np.asarray(rows[i]), 0.0)
-        # Sigmoids do not sum to 1, nor do rounded probabilities; all zeros say nothing.
-        total = p.sum(1, keepdims=True)
-        p = np.where(total > 0, p / np.where(total > 0, total, 1.0), 1 / len(labels))
-        step = classifier.backend.output.quantisation
-        logits = classifier.model.activation == "logits"
-        floor = FLOAT_FLOOR if step is None or logits else step.scale / 2
+        p = as_probabilities(rows[i])
         b = classifier.backend
         median = float(np.median(times[i]))
-        answers.append(Answers(p, floor, b.name, b.version, threads, median))
+        answers.append(Answers(p, classifier.floor, b.name, b.version, threads, median))
     data = _describe(dataset, kept, len(bad), labels, group)
     if len(labels) == 2:
         metrics.check_two_classes(data.truth, labels)

@@ -50,7 +50,7 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> Compariso
         raise UsageError(f"--store: {bare[0]} is no artifact folder and has no manifest")
     models = [load_model(path) for path in request.models]
     labels = _common_labels(models)
-    stored = [read_artifact(m).manifest.decision if m.is_dir() else None for m in request.models]
+    stored = [m.decision for m in models]
     positive, notes = _positive(labels, request.positive, stored)
     notes += [f"{m.name}: {text}" for m in models for text in m.notes]
     judged = read_labelled(request.data, request.group, labels)
@@ -59,7 +59,9 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> Compariso
         fitting = read_labelled(request.calibrate, request.group, labels)
         refuse_overlap(fitting, judged)
     group, threads = request.group, request.threads
-    opened = [Classifier(m, backend=request.backend, threads=threads) for m in models]
+    # Probabilities as they are: a stored decision is judged beside them, or fitted anew.
+    plain = [replace(m, decision=None) for m in models]
+    opened = [Classifier(m, backend=request.backend, threads=threads) for m in plain]
     try:
         calibration: Labelled | None = None
         fitted: list[Decision | None] = [None] * len(models)
