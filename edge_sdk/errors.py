@@ -5,6 +5,7 @@
     |- DataError              images, folders, labels that cannot be used   exit 1
     |- ModelError             a model that cannot be read or converted      exit 1
     |  `- ArtifactError       a folder that is no (whole) artifact          exit 1
+    |- TrainingError          a training that cannot go on                  exit 1
     |- BackendError           an interpreter that is missing or fails       exit 1
     `- ProfileError           a device profile that is wrong                exit 1
 
@@ -36,6 +37,10 @@ class ModelError(EdgeError):
 
 
 class ArtifactError(ModelError):
+    pass
+
+
+class TrainingError(EdgeError):
     pass
 
 

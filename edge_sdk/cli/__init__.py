@@ -7,7 +7,7 @@ import sys
 import click
 
 from edge_sdk import __version__
-from edge_sdk.cli import benchmark, classify, convert, cost, evaluate
+from edge_sdk.cli import benchmark, classify, convert, cost, data, evaluate, train
 from edge_sdk.errors import EdgeError
 
 # Every command of the program, a line for each; what it needs it imports in its function.
@@ -19,6 +19,8 @@ COMMANDS = (
     evaluate.evaluate,
     classify.classify,
     classify.simulate,
+    data.data,
+    train.train,
 )
 
 

@@ -1,0 +1,340 @@
+"""The training loop: steps, epochs, a moving average of the weights, and a state on disk after
+every epoch, from which a killed run goes on as if nothing had happened.
+
+The state folder holds the last whole epoch (checkpoint), the best one (best-N.weights.h5) and
+log.csv. Everything drawn depends on the seed and the epoch only.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_sdk.errors import EdgeError, TrainingError
+from edge_sdk.files import write_whole
+from edge_sdk.metrics import areas
+from edge_sdk.preprocess import Pixels, Preprocess
+from edge_sdk.progress import Progress
+from edge_sdk.train.augment import Augmentation, augment
+from edge_sdk.train.losses import Teacher, label_loss, prepared, teacher_loss
+from edge_sdk.train.settings import Distillation, Head, Recipe
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+PREDICT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the log. validation_auc: the positive (first) of two classes, else NaN;
+    accuracy: NaN for an embedding. score: what the best epoch is chosen by, higher is better."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+    validation_auc: float
+    score: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned from what. truth: (n, classes), weights: (n,), 0 where only the teacher
+    counts. The rows of `extra` come after those of `pixels`."""
+
+    head: Head
+    spec: Preprocess
+    pixels: Pixels
+    truth: Floats
+    weights: Floats
+    train: Ints
+    validation: Ints
+    augmentation: Augmentation
+    extra: Pixels | None = None
+    teacher: Teacher | None = None
+    distillation: Distillation | None = None
+
+    def images(self, rows: Ints) -> Pixels:
+        if self.extra is None:
+            return self.pixels[rows]
+        own = rows < len(self.pixels)
+        out = np.empty((len(rows), *self.pixels.shape[1:]), np.uint8)
+        out[own] = self.pixels[rows[own]]
+        out[~own] = self.extra[rows[~own] - len(self.pixels)]
+        return out
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What quantisation-aware training adds. update: called after every `every` steps.
+    penalty: added to the loss."""
+
+    every: int
+    update: Callable[[], None]
+    penalty: Callable[[], Any]
+
+
+class Trainer:
+    """A network, the moving average of its weights, the optimizer, and one step of training.
+
+    net, average: the same network twice, or once with dropout; the average is what is kept."""
+
+    def __init__(
+        self, net: Any, average: Any, task: Task, recipe: Recipe, seed: int, hooks: Hooks | None
+    ) -> None:
+        import keras
+        import tensorflow as tf
+
+        self.net, self.average, self.task, self.recipe = net, average, task, recipe
+        self.seed, self.hooks = seed, hooks
+        self.steps = max(1, len(task.train) // recipe.batch)
+        average.set_weights(net.get_weights())
+        variables = net.trainable_variables
+        self.optimizer = keras.optimizers.AdamW(
+            recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.optimizer.exclude_from_weight_decay(
+            [v for v in variables if v.name != "kernel" or "depthwise" in v.path or "dw" in v.path]
+        )
+        self.optimizer.build(variables)
+        self.epoch = tf.Variable(0, dtype=tf.int64)
+        self.state = tf.train.Checkpoint(
+            net=net, average=average, optimizer=self.optimizer, epoch=self.epoch
+        )
+        self._step = tf.function(self._one_step)
+        self._predict = tf.function(
+            lambda x: average(prepared(tf.cast(x, tf.float32) / 255.0, task.spec), training=False)
+        )
+        self._teach = tf.function(self._taught)
+
+    def _taught(self, x: Any) -> Any:
+        teacher = self.task.teacher
+        assert teacher is not None
+        return teacher.model(prepared(x, teacher.preprocess), training=False)
+
+    def _one_step(self, pixels: Any, truth: Any, weights: Any, seed: Any) -> Any:
+        import tensorflow as tf
+
+        task, recipe = self.task, self.recipe
+        x = augment(pixels, seed, task.augmentation)
+        taught = None if task.teacher is None else self._taught(x)
+        with tf.GradientTape() as tape:
+            guess = self.net(prepared(x, task.spec), training=True)
+            losses = weights * label_loss(task.head, truth, guess, recipe.label_smoothing)
+            if taught is not None and task.distillation is not None:
+                share = task.distillation.weight if task.head != "embedding" else 1.0
+                distance = teacher_loss(
+                    task.head, taught, guess, float(task.distillation.temperature)
+                )
+                losses = (1 - share) * losses + share * distance
+            loss = tf.reduce_mean(losses)
+            whole = loss if self.hooks is None else loss + self.hooks.penalty()
+        variables = self.net.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(whole, variables), variables, strict=True))
+        done = tf.cast(self.optimizer.iterations, tf.float32)
+        share = 1.0 - tf.minimum(recipe.average_decay, (1.0 + done) / (10.0 + done))
+        for kept, new in zip(self.average.weights, self.net.weights, strict=True):
+            if kept.dtype == "float32":
+                kept.assign_add(share * (new - kept))
+            else:
+                kept.assign(new)
+        return loss
+
+    def run_epoch(self, log: Sequence[Epoch], label: str, progress: Progress) -> float:
+        """One pass over the training rows; the mean loss.
+
+        Raises TrainingError when the loss is no longer a number."""
+        import tensorflow as tf
+
+        task, epoch, batch = self.task, int(self.epoch), self.recipe.batch
+        order = np.random.default_rng([self.seed, epoch]).permutation(task.train)
+        total = 0.0
+        progress(label, 0, self.steps)
+        for step in range(self.steps):
+            rows = np.sort(order[step * batch : (step + 1) * batch])
+            self.optimizer.learning_rate = self.rate(epoch + step / self.steps, log)
+            number = (self.seed * 1_000_003 + epoch * self.steps + step) % 2**31
+            loss = float(
+                self._step(
+                    tf.constant(task.images(rows)),
+                    tf.constant(task.truth[rows]),
+                    tf.constant(task.weights[rows]),
+                    tf.constant([number], tf.int32),
+                )
+            )
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}: training "
+                    f"stopped, and the state after epoch {epoch} is kept; start again with a "
+                    f"lower --learning-rate than {self.recipe.learning_rate:g}"
+                )
+            total += loss
+            if self.hooks is not None and (step + 1) % self.hooks.every == 0:
+                self.hooks.update()
+            progress(label, step + 1, self.steps)
+        self.epoch.assign_add(1)
+        return total / self.steps
+
+    def rate(self, place: float, log: Sequence[Epoch]) -> float:
+        """The learning rate at `place` epochs from the start."""
+        r = self.recipe
+        if place < r.warmup:
+            return r.learning_rate * max(0.02, place / r.warmup)
+        if r.schedule == "plateau":
+            return r.learning_rate / 3.0 ** plateaus(log, max(1, r.patience // 3))
+        share = (place - r.warmup) / max(1e-9, r.epochs - r.warmup)
+        return r.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+    def scores(self, rows: Ints) -> Floats:
+        """Outputs of the moving average, (rows, outputs)."""
+        parts = (rows[i : i + PREDICT_BATCH] for i in range(0, len(rows), PREDICT_BATCH))
+        return np.concatenate([self._predict(self.task.images(p)).numpy() for p in parts])
+
+    def judge(self, train_loss: float, rate: float, seconds: float) -> Epoch:
+        """The validation figures of the moving average."""
+        task, rows = self.task, self.task.validation
+        guess, truth = self.scores(rows), task.truth[rows]
+        accuracy = auc = math.nan
+        if task.head == "embedding":
+            taught = self._teacher_scores(rows)
+            loss = float(np.square(guess - taught).mean())
+            score = -loss
+        else:
+            loss = float(np.mean(label_loss(task.head, truth, guess, 0.0)))
+            if task.head == "sigmoid":
+                accuracy, score = float(((guess >= 0.5) == (truth > 0.5)).mean()), -loss
+            else:
+                accuracy = float((guess.argmax(1) == truth.argmax(1)).mean())
+                score = accuracy
+            if task.head == "softmax" and truth.shape[1] == 2:
+                ones = np.ones((1, len(rows)))
+                auc = float(areas(guess[:, 0].astype(np.float64), truth[:, 0] > 0.5, ones)[0][0])
+                score = auc
+        return Epoch(int(self.epoch), train_loss, loss, accuracy, auc, score, rate, seconds)
+
+    def _teacher_scores(self, rows: Ints) -> Floats:
+        import tensorflow as tf
+
+        parts = (rows[i : i + PREDICT_BATCH] for i in range(0, len(rows), PREDICT_BATCH))
+        found = [
+            self._teach(tf.cast(self.task.images(p), tf.float32) / 255.0).numpy() for p in parts
+        ]
+        return np.concatenate(found)
+
+
+def plateaus(log: Sequence[Epoch], wait: int) -> int:
+    """How often the score has not improved for `wait` epochs in a row."""
+    best, since, count = -math.inf, 0, 0
+    for row in log:
+        best, since = (row.score, 0) if row.score > best else (best, since + 1)
+        if since >= wait:
+            count, since = count + 1, 0
+    return count
+
+
+def run(trainer: Trainer, folder: Path, progress: Progress) -> list[Epoch]:
+    """Trains to the last epoch or until patience is spent, from the state in `folder` if there is
+    one. The moving average ends as the best epoch's. Returns the log.
+
+    Raises TrainingError for a loss that is no number, EdgeError where the state cannot be
+    written; the last good state stays."""
+    import tensorflow as tf
+
+    recipe = trainer.recipe
+    saved = tf.train.CheckpointManager(trainer.state, str(folder / "checkpoint"), max_to_keep=1)
+    log: list[Epoch] = []
+    if saved.latest_checkpoint:
+        trainer.state.restore(saved.latest_checkpoint).assert_existing_objects_matched()
+        log = read_log(folder / "log.csv")[: int(trainer.epoch)]
+    while int(trainer.epoch) < recipe.epochs:
+        best = best_of(log)
+        if best and len(log) - best.epoch >= recipe.patience:
+            break
+        start, number = time.monotonic(), int(trainer.epoch) + 1
+        label = f"epoch {number} of {recipe.epochs}" + (f" ({brief(log[-1])})" if log else "")
+        loss = trainer.run_epoch(log, label, progress)
+        rate = float(trainer.optimizer.learning_rate)
+        row = trainer.judge(loss, rate, time.monotonic() - start)
+        if not math.isfinite(row.validation_loss):
+            raise TrainingError(
+                f"the validation loss became {row.validation_loss} after epoch {number}: training "
+                f"stopped, and the state after epoch {number - 1} is kept; start again with a "
+                f"lower --learning-rate than {recipe.learning_rate:g}"
+            )
+        log.append(row)
+        _keep(trainer, folder, log, saved)
+    best = best_of(log)
+    assert best is not None
+    trainer.average.load_weights(str(_best_file(folder, best.epoch)))
+    return log
+
+
+def _keep(trainer: Trainer, folder: Path, log: Sequence[Epoch], saved: Any) -> None:
+    """Order matters: the checkpoint is last, so whatever it speaks of is there."""
+    import tensorflow as tf
+
+    best = best_of(log)
+    assert best is not None
+    final = _best_file(folder, best.epoch)
+    try:
+        if best is log[-1]:
+            partial = folder / "partial.weights.h5"
+            trainer.average.save_weights(str(partial))
+            partial.replace(final)
+        write_whole(folder / "log.csv", _log_csv(log).encode())
+        saved.save()
+    except (OSError, tf.errors.OpError) as e:
+        reason = e.strerror or str(e) if isinstance(e, OSError) else e.message
+        raise EdgeError(
+            f"cannot write the training's state in {folder}: {reason}; the state after epoch "
+            f"{len(log) - 1} is kept: make room, then go on with --resume"
+        ) from e
+    for old in folder.glob("best-*.weights.h5"):
+        if old != final:
+            old.unlink()
+
+
+def _best_file(folder: Path, epoch: int) -> Path:
+    return folder / f"best-{epoch}.weights.h5"
+
+
+def best_of(log: Sequence[Epoch]) -> Epoch | None:
+    return max(log, key=lambda row: row.score, default=None)
+
+
+def brief(row: Epoch) -> str:
+    if not math.isnan(row.validation_auc):
+        return f"validation AUC {row.validation_auc:.4f}"
+    if not math.isnan(row.validation_accuracy):
+        return f"validation accuracy {row.validation_accuracy:.3f}"
+    return f"validation loss {row.validation_loss:.4f}"
+
+
+def read_log(file: Path) -> list[Epoch]:
+    with file.open(newline="") as f:
+        return [
+            Epoch(int(row["epoch"]), *(float(row[k]) for k in list(row)[1:]))
+            for row in csv.DictReader(f)
+        ]
+
+
+def _log_csv(log: Sequence[Epoch]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(Epoch.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
+        for row in log
+    )
+    return text.getvalue()
