@@ -1,0 +1,1 @@
+"""Public data sets: fetched from their own address, checked, unpacked, with an index."""
