@@ -5,6 +5,7 @@ A test compares them with what this would write, so they cannot drift.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def cli_page() -> str:
         **cli.context_settings,
     }
     root = click.Context(cli, info_name="edge-sdk", **settings)
-    for name, command in [("", cli), *sorted(cli.commands.items())]:
+    for name, command in [("", cli), *sorted(_commands(cli))]:
         context = click.Context(
             command,
             info_name=name or "edge-sdk",
@@ -35,6 +36,13 @@ def cli_page() -> str:
         title = f"edge-sdk {name}".strip()
         parts.append(f"## {title}\n\n```\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
+
+
+def _commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield before + name, command
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{before}{name} ")
 
 
 def main() -> None:
