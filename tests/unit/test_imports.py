@@ -54,7 +54,7 @@ RIGHT_OF = {
 }
 BASE = (
     "errors", "strict", "files", "preprocess", "tflite_file", "artifact", "dataset", "sidecar",
-    "model_metadata", "progress", "profiles", "cost", "metrics", "quiet",
+    "model_metadata", "progress", "profiles", "cost", "metrics", "quiet", "fetch",
 )  # fmt: skip
 OWNERS = {
     "tensorflow": ("convert/", "train/", "backends/tflite.py"),
