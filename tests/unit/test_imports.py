@@ -54,7 +54,7 @@ RIGHT_OF = {
 }
 BASE = (
     "errors", "strict", "files", "preprocess", "tflite_file", "artifact", "dataset", "sidecar",
-    "model_metadata", "progress", "profiles", "cost", "metrics", "quiet", "fetch",
+    "model_metadata", "progress", "profiles", "cost", "metrics", "quiet", "fetch", "integer_model",
 )  # fmt: skip
 OWNERS = {
     "tensorflow": ("convert/", "train/", "backends/tflite.py"),

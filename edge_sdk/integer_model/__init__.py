@@ -1,0 +1,41 @@
+"""The integer-only network that training at 4 bits ends in: its layers, files and arithmetic."""
+
+from edge_sdk.integer_model.file import read_integer_model, write_integer_model
+from edge_sdk.integer_model.layers import (
+    IMAGE,
+    IMAGE_GRID,
+    Convolution,
+    Dense,
+    Depthwise,
+    Grid,
+    IntegerModel,
+    Layer,
+    Pool,
+    Requantise,
+    Sum,
+    rescaling,
+    sources,
+)
+from edge_sdk.integer_model.run import Accumulate, exact_sums, run, tensors
+
+__all__ = [
+    "IMAGE",
+    "IMAGE_GRID",
+    "Accumulate",
+    "Convolution",
+    "Dense",
+    "Depthwise",
+    "Grid",
+    "IntegerModel",
+    "Layer",
+    "Pool",
+    "Requantise",
+    "Sum",
+    "exact_sums",
+    "read_integer_model",
+    "rescaling",
+    "run",
+    "sources",
+    "tensors",
+    "write_integer_model",
+]
