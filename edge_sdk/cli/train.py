@@ -58,7 +58,9 @@ RECIPE_OPTIONS = (
 @click.option("--schedule", metavar="NAME", help="cosine, or plateau (a third on standstill).")
 @click.option("--warmup", type=int, help="Epochs of rising rate [1].")
 @click.option("--weight-decay", type=float, help="None on depthwise kernels [0.02, fine 0.01].")
-@click.option("--label-smoothing", type=float, help="[0.05]")
+@click.option(
+    "--label-smoothing", type=float, help="Share of each label given to the other classes [0.05]."
+)
 @click.option("--dropout", type=float, help="Before the head [0.2].")
 @click.option("--average-decay", type=float, help="Of the weights' moving average per step.")
 @click.option("--patience", type=int, help="Epochs without improvement, then stop [15, fine 6].")

@@ -21,7 +21,7 @@ from edge_sdk.files import refuse_existing, whole_folder, write_whole
 from edge_sdk.preprocess import Preprocess
 from edge_sdk.progress import Progress, silent
 from edge_sdk.strict import to_plain
-from edge_sdk.train import architectures, parts, record
+from edge_sdk.train import architectures, networks, parts, record
 from edge_sdk.train.augment import augmentation_named
 from edge_sdk.train.curves import curves_png
 from edge_sdk.train.loop import Epoch, Task, Trainer, run
@@ -60,20 +60,25 @@ def train(request: TrainRequest, progress: Progress = silent) -> Training:
     import_tensorflow(gpu=True)
     import keras
 
-    architectures.check_arch(request)
+    if request.start is None:
+        architectures.check_arch(request)
     state = _open_state(request)
     keras.utils.set_random_seed(request.seed)
-    spec = architectures.preprocess_for(request)
+    if request.start is not None:
+        spec, start = networks.start_spec(request, labels)
+    else:
+        spec, start = architectures.preprocess_for(request), None
     teacher = None
     if request.distillation is not None:
         teacher = open_teacher(request.distillation.teacher, request.head, labels)
     images = _images(request, data, dealt, labels, spec, state, progress)
     task = _task(request, images, spec, teacher, augmentation, state, progress)
     outputs = len(labels) if teacher is None or labels else teacher.outputs
-    net = architectures.build(request, outputs, request.recipe.dropout, request.weights)
-    architectures.freeze(net, request)
-    average = architectures.build(request, outputs, 0.0, "none")
-    trainer = Trainer(net, average, task, request.recipe, request.seed, None)
+    if start is None:
+        found = networks.plain_networks(request, outputs)
+    else:
+        found = networks.rounding_networks(request, start, spec, images)
+    trainer = Trainer(found.net, found.average, task, request.recipe, request.seed, found.hooks)
     log = run(trainer, state, progress)
     progress("judge", 0, 1)
     judged = {
@@ -85,11 +90,12 @@ def train(request: TrainRequest, progress: Progress = silent) -> Training:
         if len(images.rows[part]) and request.head != "embedding"
     }  # fmt: skip
     progress("judge", 1, 1)
-    facts = record.facts(request, data, images, labels, log, average, judged)
+    model = found.plain()
+    facts = record.facts(request, data, images, labels, log, model, judged)
     notes = list(teacher.notes) if teacher else []
     if images.dropped:
         notes.append(f"{len(images.dropped)} unreadable images left out")
-    notes += _write(request, data, dealt, labels, spec, average, log, facts, state)
+    notes += _write(request, data, dealt, labels, spec, model, log, facts, state)
     return Training(request.out, tuple(log), facts, tuple(notes))
 
 
