@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sdk.errors import DataError
+from edge_sdk.files import sha256
 from edge_sdk.preprocess import to_rgb
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".
 MAX_UNREADABLE = 0.10
 # In every folder of drawn images: what is made from one is labelled as simulated.
 SIMULATED_MARK = "SIMULATED.txt"
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,71 @@ def split_groups(
         lack = [f / total * len(items) - len(p) for f, p in zip(fractions, parts, strict=True)]
         parts[lack.index(max(lack))].extend(groups[key])
     return [tuple(sorted(p, key=lambda i: i.path)) for p in parts]
+
+
+def read_split(data: Dataset, file: Path) -> dict[str, tuple[Item, ...]]:
+    """Every part's items, as the columns file and part of a CSV say; `edge-sdk train` writes one.
+
+    Raises DataError for a file that does not give every image of `data` exactly one part, or that
+    spreads a group over parts: what is learned from a group must not be judged on it."""
+    named = _named_parts(file)
+    parts: dict[str, list[Item]] = {part: [] for part in PARTS}
+    of_group: dict[str, set[str]] = defaultdict(set)
+    for item in data.items:
+        part = named.get(data.name_of(item))
+        if part is None:
+            raise DataError(f"{file} names no part for '{data.name_of(item)}' of {data.root}")
+        parts[part].append(item)
+        if item.group is not None:
+            of_group[item.group].add(part)
+    if straddling := sorted(g for g, found in of_group.items() if len(found) > 1):
+        raise DataError(
+            f"{file}: {len(straddling)} groups straddle parts, the first is '{straddling[0]}' in "
+            f"{' and '.join(sorted(of_group[straddling[0]]))}: keep each group in one part"
+        )
+    return {part: tuple(found) for part, found in parts.items()}
+
+
+def _named_parts(file: Path) -> dict[str, str]:
+    named: dict[str, str] = {}
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as f:
+            reader = csv.DictReader(f)
+            if not {"file", "part"} <= set(reader.fieldnames or ()):
+                raise DataError(f"{file}: expected the columns file and part")
+            for row in reader:
+                where = f"{file} line {reader.line_num}"
+                if row["part"] not in PARTS:
+                    raise DataError(
+                        f"{where}: part '{row['part'] or ''}' is not one of {', '.join(PARTS)}"
+                    )
+                if named.setdefault(row["file"], row["part"]) != row["part"]:
+                    raise DataError(f"{where}: '{row['file']}' is in two parts")
+    except (OSError, ValueError, csv.Error) as e:
+        raise DataError(f"split file {file} cannot be read: {e}") from e
+    return named
+
+
+def read_part(data: Dataset, file: Path, part: str) -> Dataset:
+    """The images of one part of a split (see read_split). Raises DataError where it has none."""
+    found = read_split(data, file)[part]
+    if not found:
+        raise DataError(f"{file}: no image of {data.root} is in the part {part}")
+    return data.subset(found)
+
+
+def refuse_twins(used: Dataset, judged: Dataset, why: str) -> None:
+    """Raises DataError, with `why`, when the two share a group or an image (by sha256)."""
+    groups = {i.group for i in judged.items if i.group is not None}
+    if both := sorted({i.group for i in used.items if i.group in groups and i.group}):
+        raise DataError(
+            f"{used.root} and the judged images of {judged.root} share {len(both)} groups, the "
+            f"first is '{both[0]}': {why}"
+        )
+    known = {sha256(i.path): i.path for i in judged.items}
+    for item in used.items:
+        if twin := known.get(sha256(item.path)):
+            raise DataError(f"{item.path} is the same image as the judged {twin}: {why}")
 
 
 def draw(items: Sequence[Item], count: int, seed: int) -> tuple[Item, ...]:

@@ -28,6 +28,13 @@ from edge_sdk.cli.options import Bars, backend_option, threads_option
     type=click.Path(path_type=Path),
     help="Fit temperature and threshold on these images, of other groups.",
 )
+@click.option(
+    "--split-file",
+    metavar="CSV",
+    type=click.Path(path_type=Path),
+    help="A training's split.csv: judge its test part; with --calibrate and the same folder, fit "
+    "on its validation part.",
+)
 @click.option("--store", is_flag=True, help="Keep what --calibrate fits in the manifests.")
 @backend_option
 @threads_option

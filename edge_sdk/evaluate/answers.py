@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_sdk import metrics
-from edge_sdk.dataset import Dataset, Item, check_unreadable, open_image, read_dataset
+from edge_sdk.dataset import Dataset, Item, check_unreadable, open_image, read_dataset, read_part
 from edge_sdk.errors import DataError
 from edge_sdk.evaluate.results import DataInfo
-from edge_sdk.files import sha256
 from edge_sdk.metrics import Floats, Ints
 from edge_sdk.progress import Progress, watched
 from edge_sdk.runtime import Classifier, as_probabilities
@@ -41,9 +40,12 @@ class Answers:
     invoke_ms: float
 
 
-def read_labelled(root: Path, group: str | None, labels: tuple[str, ...]) -> Dataset:
-    """The images of a folder. group: see EvaluateRequest. Raises DataError for no labels, or
-    one that is not in `labels`."""
+def read_labelled(
+    root: Path, group: str | None, labels: tuple[str, ...], split: Path | None, part: str
+) -> Dataset:
+    """The images of a folder, with `split` those of a part of it. group: see EvaluateRequest.
+
+    Raises DataError for no labels, or one that is not in `labels`."""
     data = read_dataset(root)
     if not data.labels:
         raise DataError(
@@ -54,7 +56,9 @@ def read_labelled(root: Path, group: str | None, labels: tuple[str, ...]) -> Dat
             f"{root}: label '{unknown[0]}' is not one of the model's: {some(labels)}; rename the "
             "folder or the label"
         )
-    return data if group is None else _regroup(data, group)
+    if group is not None:
+        data = _regroup(data, group)
+    return data if split is None else read_part(data, split, part)
 
 
 def _regroup(data: Dataset, column: str) -> Dataset:
@@ -68,22 +72,6 @@ def _regroup(data: Dataset, column: str) -> Dataset:
             raise DataError(f"--group {column}: {index} has the columns {', '.join(columns)}")
         groups = {data.root / row["file"]: row[column] or None for row in reader}
     return data.subset([replace(item, group=groups[item.path]) for item in data.items])
-
-
-def refuse_overlap(fitting: Dataset, judged: Dataset) -> None:
-    """Raises DataError when the two share a group or an image (by sha256)."""
-    groups = {i.group for i in judged.items if i.group is not None}
-    if both := sorted({i.group for i in fitting.items if i.group in groups and i.group}):
-        raise DataError(
-            f"calibration and judged images share {len(both)} groups, the first is '{both[0]}': "
-            "a temperature or threshold fitted on them would flatter the result"
-        )
-    known = {sha256(i.path): i.path for i in judged.items}
-    for item in fitting.items:
-        if twin := known.get(sha256(item.path)):
-            raise DataError(
-                f"{item.path} is the same image as the judged {twin}: calibrate on other images"
-            )
 
 
 def run_all(

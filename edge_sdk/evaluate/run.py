@@ -10,8 +10,9 @@ from pathlib import Path
 from edge_sdk import metrics
 from edge_sdk.artifact import MANIFEST_FILE, Decision, manifest_json, read_artifact
 from edge_sdk.benchmark.measure import describe_machine
+from edge_sdk.dataset import refuse_twins
 from edge_sdk.errors import DataError, UsageError
-from edge_sdk.evaluate.answers import Labelled, read_labelled, refuse_overlap, run_all, some
+from edge_sdk.evaluate.answers import Labelled, read_labelled, run_all, some
 from edge_sdk.evaluate.judge import SEED, fit_decision, judge
 from edge_sdk.evaluate.results import Comparison, DataInfo, Evaluation
 from edge_sdk.files import write_whole
@@ -23,7 +24,9 @@ from edge_sdk.runtime import Classifier, Model, load_model
 class EvaluateRequest:
     """group: the index.csv column that holds the groups; None takes `group` or `patient`.
     positive: the label that counts as found, for two classes; None takes the stored one, else
-    the first. calibrate: a folder to fit temperature and threshold on; store: keep them."""
+    the first. calibrate: a folder to fit temperature and threshold on; store: keep them.
+    split_file: a training's split.csv; judges the test part of `data`, and with `data` also as
+    `calibrate` fits on the validation part."""
 
     models: tuple[Path, ...]
     data: Path
@@ -31,6 +34,7 @@ class EvaluateRequest:
     positive: str | None = None
     calibrate: Path | None = None
     store: bool = False
+    split_file: Path | None = None
     backend: str = "auto"
     threads: int = 1
 
@@ -53,11 +57,16 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> Compariso
     stored = [m.decision for m in models]
     positive, notes = _positive(labels, request.positive, stored)
     notes += [f"{m.name}: {text}" for m in models for text in m.notes]
-    judged = read_labelled(request.data, request.group, labels)
+    judged = read_labelled(request.data, request.group, labels, request.split_file, "test")
+    if request.split_file is not None:
+        notes.append(f"judged on the test part of {request.split_file}")
     fitting = None
     if request.calibrate is not None:
-        fitting = read_labelled(request.calibrate, request.group, labels)
-        refuse_overlap(fitting, judged)
+        split = request.split_file if _same(request.calibrate, request.data) else None
+        fitting = read_labelled(request.calibrate, request.group, labels, split, "validation")
+        refuse_twins(
+            fitting, judged, "a temperature or threshold fitted on them would flatter the result"
+        )
     group, threads = request.group, request.threads
     # Probabilities as they are: a stored decision is judged beside them, or fitted anew.
     plain = [replace(m, decision=None) for m in models]
@@ -103,6 +112,10 @@ def store_decision(artifact: Path, decision: Decision | None) -> None:
     """Rewrites an artifact's manifest with this decision, whole or not at all."""
     manifest = replace(read_artifact(artifact).manifest, decision=decision)
     write_whole(artifact / MANIFEST_FILE, manifest_json(manifest).encode("utf-8"))
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve()
 
 
 def _common_labels(models: Sequence[Model]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,11 @@ def backbones() -> dict[str, tuple[str, str]]:
     """Every keras.applications backbone: our name -> (module, function)."""
     import keras
 
-    found = {}
-    for module_name, module in inspect.getmembers(keras.applications, inspect.ismodule):
-        for name, _ in inspect.getmembers(module, inspect.isfunction):
-            if name[0].isupper():
-                found[name.lower()] = (module_name, name)
-    return found
+    return {
+        name.lower(): (function.__module__.rpartition(".")[2], name)
+        for name, function in inspect.getmembers(keras.applications, inspect.isfunction)
+        if name[0].isupper()
+    }
 
 
 def is_file(arch: str) -> bool:
@@ -57,13 +57,7 @@ def preprocess_for(request: TrainRequest) -> Preprocess:
     """The normalisation the backbone was, or would be, trained with; of a file, what lies
     beside it or --normalise says."""
     if is_file(request.arch):
-        given = PreprocessOptions(normalise=request.normalise, fit=request.fit)
-        spec, _ = resolve_preprocess(
-            Path(request.arch), request.size, request.size, given, assumed="tf"
-        )
-        return spec
-    if request.normalise is not None:
-        raise UsageError(f"--normalise belongs to --arch FILE.keras; {request.arch} has its own")
+        return _preprocess_of_file(request)
     module = "" if request.arch in OWN else backbones()[request.arch][0]
     side = {"height": request.size, "width": request.size, "fit": request.fit}
     if module in CAFFE:
@@ -71,6 +65,22 @@ def preprocess_for(request: TrainRequest) -> Preprocess:
     name = "torch" if module in TORCH else "none" if module in INSIDE else "tf"
     mean, std = NORMALISATIONS[name]
     return Preprocess(**side, mean=mean, std=std)  # type: ignore[arg-type]
+
+
+def _preprocess_of_file(request: TrainRequest) -> Preprocess:
+    """As the file was trained, at the size asked for. Raises UsageError where nothing says how."""
+    file = Path(request.arch)
+    trained = load_keras(file)
+    height, width = (side or request.size for side in trained.inputs[0].shape[1:3])
+    given = PreprocessOptions(normalise=request.normalise, fit=request.fit)
+    inside = any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in trained.layers)
+    spec, assumed = resolve_preprocess(file, height, width, given, assumed="none")
+    if assumed and not inside:
+        raise UsageError(
+            f"--arch {file}: no preprocess.json beside it says how it wants its pixels: give "
+            f"--normalise {', '.join(NORMALISATIONS)}"
+        )
+    return replace(spec, height=request.size, width=request.size)
 
 
 def build(request: TrainRequest, outputs: int, dropout: float, weights: str) -> Any:
@@ -85,7 +95,8 @@ def build(request: TrainRequest, outputs: int, dropout: float, weights: str) -> 
     if request.arch == "basic-cnn":
         if weights == "imagenet":
             raise UsageError("--arch basic-cnn has no ImageNet weights: give --weights none")
-        net, features = None, _basic_cnn(image, dropout)
+        features = _basic_cnn(image, dropout)
+        net = keras.Model(image, features)
     else:
         net = _backbone(request, image, shape, weights)
         pooled = keras.layers.GlobalAveragePooling2D(name="pool")(net.output)
@@ -93,11 +104,11 @@ def build(request: TrainRequest, outputs: int, dropout: float, weights: str) -> 
     activation = {"softmax": "softmax", "sigmoid": "sigmoid", "embedding": None}[request.head]
     name = "embedding" if request.head == "embedding" else "probabilities"
     x = keras.layers.Dense(outputs, activation=activation, name=name)(features)
-    model = keras.Model(image, x, name=re.sub(r"\W", "_", request.arch))
+    model = keras.Model(image, x, name=re.sub(r"\W", "_", Path(request.arch).stem))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = request.recipe.batch_norm_momentum
-    if net is not None and weights not in ("imagenet", "none") and not is_file(request.arch):
+    if weights not in ("imagenet", "none") and not is_file(request.arch):
         _load_weights(model, net, Path(weights))
     return model
 
@@ -126,14 +137,13 @@ def _backbone(request: TrainRequest, image: Any, shape: tuple[int, ...], weights
     import keras
 
     if is_file(request.arch):
-        return _cut_backbone(Path(request.arch), request.cut or "", image)
+        return _cut_backbone(Path(request.arch), request.cut or "", image, weights != "none")
     options: dict[str, Any] = {"weights": "imagenet" if weights == "imagenet" else None}
     if request.arch in OWN:
         name = "MobileNet" if request.arch == "mobilenet_v1" else "MobileNetV2"
         make, options["alpha"] = getattr(keras.applications, name), request.alpha
     else:
-        module, name = backbones()[request.arch]
-        make = getattr(getattr(keras.applications, module), name)
+        make = getattr(keras.applications, backbones()[request.arch][1])
         if request.alpha != 1.0:
             if "alpha" not in inspect.signature(make).parameters:
                 raise UsageError(f"--alpha {request.alpha}: {request.arch} has no width multiplier")
@@ -150,8 +160,8 @@ def _backbone(request: TrainRequest, image: Any, shape: tuple[int, ...], weights
         ) from e
 
 
-def _cut_backbone(file: Path, cut: str, image: Any) -> Any:
-    """The layers of a trained model up to `cut`, with their weights, at the size of `image`."""
+def _cut_backbone(file: Path, cut: str, image: Any, trained_weights: bool) -> Any:
+    """The layers of a trained model up to `cut`, at the size of `image`."""
     import keras
 
     trained = load_keras(file)
@@ -161,8 +171,10 @@ def _cut_backbone(file: Path, cut: str, image: Any) -> Any:
     whole = keras.Model(trained.inputs[0], trained.get_layer(cut).output)
     if len(whole.output.shape) != 4:
         raise UsageError(f"--cut {cut}: gives {whole.output.shape}, expected a feature map")
-    net = keras.models.clone_model(whole, input_tensors=image)
-    net.set_weights(whole.get_weights())
+    with quiet(f"building {file} up to {cut} at {image.shape[1]}x{image.shape[2]}"):
+        net = keras.models.clone_model(whole, input_tensors=image)
+    if trained_weights:
+        net.set_weights(whole.get_weights())
     return net
 
 

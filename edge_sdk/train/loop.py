@@ -105,9 +105,11 @@ class Trainer:
             recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         self.optimizer.exclude_from_weight_decay(
-            [v for v in variables if v.name != "kernel" or "depthwise" in v.path or "dw" in v.path]
+            [v for v in variables if not decays(v.name, tuple(v.shape))]
         )
         self.optimizer.build(variables)
+        # Dropout's generators: set anew in every epoch, so that a resumed one draws the same.
+        self.dropout_seeds = [v for v in net.non_trainable_variables if "seed" in v.name]
         self.epoch = tf.Variable(0, dtype=tf.int64)
         self.state = tf.train.Checkpoint(
             net=net, average=average, optimizer=self.optimizer, epoch=self.epoch
@@ -159,11 +161,13 @@ class Trainer:
 
         task, epoch, batch = self.task, int(self.epoch), self.recipe.batch
         order = np.random.default_rng([self.seed, epoch]).permutation(task.train)
+        for place, seed in enumerate(self.dropout_seeds):
+            seed.assign([self.seed * 1_000_003 % 2**31 + epoch, place])
         total = 0.0
         progress(label, 0, self.steps)
         for step in range(self.steps):
             rows = np.sort(order[step * batch : (step + 1) * batch])
-            self.optimizer.learning_rate = self.rate(epoch + step / self.steps, log)
+            self.optimizer.learning_rate = rate(self.recipe, epoch + step / self.steps, log)
             number = (self.seed * 1_000_003 + epoch * self.steps + step) % 2**31
             loss = float(
                 self._step(
@@ -185,16 +189,6 @@ class Trainer:
             progress(label, step + 1, self.steps)
         self.epoch.assign_add(1)
         return total / self.steps
-
-    def rate(self, place: float, log: Sequence[Epoch]) -> float:
-        """The learning rate at `place` epochs from the start."""
-        r = self.recipe
-        if place < r.warmup:
-            return r.learning_rate * max(0.02, place / r.warmup)
-        if r.schedule == "plateau":
-            return r.learning_rate / 3.0 ** plateaus(log, max(1, r.patience // 3))
-        share = (place - r.warmup) / max(1e-9, r.epochs - r.warmup)
-        return r.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
     def scores(self, rows: Ints) -> Floats:
         """Outputs of the moving average, (rows, outputs)."""
@@ -233,6 +227,22 @@ class Trainer:
         return np.concatenate(found)
 
 
+def decays(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether weight decay applies to a variable: kernels of dense layers and of convolutions,
+    but not of depthwise ones, (h, w, channels, 1) in Keras."""
+    return name in ("kernel", "pointwise_kernel") and not (len(shape) == 4 and shape[3] == 1)
+
+
+def rate(recipe: Recipe, place: float, log: Sequence[Epoch]) -> float:
+    """The learning rate at `place` epochs from the start; log: the epochs before it."""
+    if place < recipe.warmup:
+        return recipe.learning_rate * max(0.02, place / recipe.warmup)
+    if recipe.schedule == "plateau":
+        return recipe.learning_rate / 3.0 ** plateaus(log, max(1, recipe.patience // 3))
+    share = (place - recipe.warmup) / max(1e-9, recipe.epochs - recipe.warmup)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
 def plateaus(log: Sequence[Epoch], wait: int) -> int:
     """How often the score has not improved for `wait` epochs in a row."""
     best, since, count = -math.inf, 0, 0
@@ -255,8 +265,7 @@ def run(trainer: Trainer, folder: Path, progress: Progress) -> list[Epoch]:
     saved = tf.train.CheckpointManager(trainer.state, str(folder / "checkpoint"), max_to_keep=1)
     log: list[Epoch] = []
     if saved.latest_checkpoint:
-        trainer.state.restore(saved.latest_checkpoint).assert_existing_objects_matched()
-        log = read_log(folder / "log.csv")[: int(trainer.epoch)]
+        log = _restore(trainer, folder, saved.latest_checkpoint)
     while int(trainer.epoch) < recipe.epochs:
         best = best_of(log)
         if best and len(log) - best.epoch >= recipe.patience:
@@ -264,8 +273,8 @@ def run(trainer: Trainer, folder: Path, progress: Progress) -> list[Epoch]:
         start, number = time.monotonic(), int(trainer.epoch) + 1
         label = f"epoch {number} of {recipe.epochs}" + (f" ({brief(log[-1])})" if log else "")
         loss = trainer.run_epoch(log, label, progress)
-        rate = float(trainer.optimizer.learning_rate)
-        row = trainer.judge(loss, rate, time.monotonic() - start)
+        last = float(trainer.optimizer.learning_rate)
+        row = trainer.judge(loss, last, round(time.monotonic() - start, 3))
         if not math.isfinite(row.validation_loss):
             raise TrainingError(
                 f"the validation loss became {row.validation_loss} after epoch {number}: training "
@@ -277,6 +286,26 @@ def run(trainer: Trainer, folder: Path, progress: Progress) -> list[Epoch]:
     best = best_of(log)
     assert best is not None
     trainer.average.load_weights(str(_best_file(folder, best.epoch)))
+    return log
+
+
+def _restore(trainer: Trainer, folder: Path, checkpoint: str) -> list[Epoch]:
+    """Sets the trainer to the last whole epoch. Returns its log. Raises TrainingError for a state
+    that is damaged or of another network."""
+    import tensorflow as tf
+
+    try:
+        trainer.state.restore(checkpoint).assert_existing_objects_matched()
+        log = read_log(folder / "log.csv")[: int(trainer.epoch)]
+        best = best_of(log)
+        whole = len(log) == int(trainer.epoch) and best and _best_file(folder, best.epoch).is_file()
+        reason = "" if whole else "it is not whole"
+    except (tf.errors.OpError, AssertionError, ValueError, KeyError, TypeError, OSError) as e:
+        reason = str(e)[:200]
+    if reason:
+        raise TrainingError(
+            f"the state in {folder} cannot be read: {reason}; start again with --overwrite"
+        )
     return log
 
 
@@ -334,7 +363,6 @@ def _log_csv(log: Sequence[Epoch]) -> str:
     writer = csv.DictWriter(text, list(Epoch.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
-        for row in log
+        {k: repr(v) if isinstance(v, float) else v for k, v in asdict(row).items()} for row in log
     )
     return text.getvalue()

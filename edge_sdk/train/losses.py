@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge_sdk.errors import DataError, ModelError
 from edge_sdk.preprocess import Preprocess
 from edge_sdk.sidecar import PreprocessOptions, resolve_labels, resolve_preprocess
@@ -52,10 +54,23 @@ def open_teacher(file: Path, head: Head, labels: tuple[str, ...]) -> Teacher:
                 f"--distil {file} has the classes {', '.join(theirs)} and the data "
                 f"{', '.join(labels)}: a teacher must have the same ones in the same order"
             )
+        _refuse_logits(file, model, head)
         if theirs is None:
             notes = [*notes, f"{file}: no labels beside it; taken to be {', '.join(labels)}"]
     model.trainable = False
     return Teacher(model, spec, count, tuple(f"teacher: {n}" for n in notes))
+
+
+def _refuse_logits(file: Path, model: Any, head: Head) -> None:
+    """Raises ModelError when the outputs are no probabilities, as seen on an image of noise."""
+    noise = np.random.default_rng(0).normal(size=(1, *model.inputs[0].shape[1:]))
+    p = np.asarray(model(noise.astype(np.float32), training=False), np.float64)
+    inside = np.all((p >= 0) & (p <= 1))
+    if not inside or (head == "softmax" and abs(p.sum() - 1) > 0.01):
+        raise ModelError(
+            f"--distil {file} gives {p.min():.3g} to {p.max():.3g} with a sum of {p.sum():.3g}, "
+            f"no probabilities: its last layer must be a {head}"
+        )
 
 
 def prepared(x: Any, spec: Preprocess) -> Any:

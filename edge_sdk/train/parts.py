@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
-from collections import defaultdict
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_sdk.dataset import Dataset, Item, check_unreadable, open_image, split_groups
+from edge_sdk.dataset import (
+    PARTS,
+    Dataset,
+    Item,
+    check_unreadable,
+    open_image,
+    read_split,
+    split_groups,
+)
 from edge_sdk.errors import DataError, EdgeError
+from edge_sdk.files import write_whole
 from edge_sdk.preprocess import Pixels, Preprocess, fit_image
 from edge_sdk.progress import Progress, watched
 from edge_sdk.strict import to_plain
@@ -24,7 +34,6 @@ from edge_sdk.train.settings import Head, Split
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-PARTS = ("train", "validation", "test")
 NO_LABEL = "-"
 SEPARATOR = ";"
 
@@ -54,7 +63,7 @@ def split_items(data: Dataset, split: Split, seed: int) -> dict[str, tuple[Item,
     """The parts' items. Raises DataError for a split file that does not fit the data."""
     items = [replace(i, group=None) for i in data.items] if split.ignore_groups else data.items
     if split.file is not None:
-        parts = _from_file(data, items, split.file)
+        parts = read_split(data.subset(items), split.file)
     elif split.fold is not None:
         k, n = split.fold
         folds = split_groups(items, [1] * n, seed)
@@ -73,44 +82,12 @@ def split_items(data: Dataset, split: Split, seed: int) -> dict[str, tuple[Item,
     return parts
 
 
-def _from_file(data: Dataset, items: Sequence[Item], file: Path) -> dict[str, tuple[Item, ...]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as f:
-            reader = csv.DictReader(f)
-            if not {"file", "part"} <= set(reader.fieldnames or ()):
-                raise DataError(f"{file}: expected the columns file and part")
-            named = {row["file"]: row["part"] for row in reader}
-    except (OSError, ValueError, csv.Error) as e:
-        raise DataError(f"split file {file} cannot be read: {e}") from e
-    parts: dict[str, list[Item]] = {part: [] for part in PARTS}
-    of_group: dict[str, set[str]] = defaultdict(set)
-    for item in items:
-        part = named.get(data.name_of(item))
-        if part is None:
-            raise DataError(f"{file} names no part for '{data.name_of(item)}'")
-        if part not in parts:
-            raise DataError(f"{file}: part '{part}' is not one of {', '.join(PARTS)}")
-        parts[part].append(item)
-        if item.group is not None:
-            of_group[item.group].add(part)
-    if straddling := sorted(g for g, found in of_group.items() if len(found) > 1):
-        raise DataError(
-            f"{file}: {len(straddling)} groups straddle parts, the first is '{straddling[0]}' in "
-            f"{' and '.join(sorted(of_group[straddling[0]]))}: what is learned from a group must "
-            "not be judged on it; keep each group in one part, or give --ignore-groups"
-        )
-    return {part: tuple(found) for part, found in parts.items()}
-
-
 def split_csv(data: Dataset, parts: dict[str, tuple[Item, ...]]) -> str:
     """The split as --split-file reads it."""
     rows = sorted((data.name_of(i), i.group or "", p) for p, items in parts.items() for i in items)
-    lines = (",".join(_quoted(v) for v in row) for row in (("file", "group", "part"), *rows))
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"' if any(c in value for c in ',"\n') else value
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([("file", "group", "part"), *rows])
+    return text.getvalue()
 
 
 def class_names(data: Dataset, head: Head) -> tuple[str, ...]:
@@ -123,7 +100,10 @@ def class_names(data: Dataset, head: Head) -> tuple[str, ...]:
             "label (or learn a teacher's vectors: --head embedding --distil TEACHER)"
         )
     if head == "sigmoid":
-        return tuple(sorted({n for label in data.labels for n in names_of(label)}))
+        names = tuple(sorted({n for label in data.labels for n in names_of(label)}))
+        if not names:
+            raise DataError(f"{data.root}: no image has a label: every cell is '{NO_LABEL}'")
+        return names
     if len(data.labels) < 2:
         raise DataError(
             f"{data.root} has one class only, '{data.labels[0]}': a classifier needs two or more"
@@ -147,8 +127,11 @@ def truth_of(items: Sequence[Item], labels: tuple[str, ...], head: Head) -> Floa
 
 
 def check_classes(parts: dict[str, Floats], labels: Sequence[str]) -> None:
-    """Raises DataError when a class has no image to learn from or to be judged by."""
+    """Raises DataError when a class has no image to learn from or to be judged by. An empty test
+    part was asked for."""
     for part, truth in parts.items():
+        if part != "test" and not len(truth):
+            raise DataError(f"no image of the {part} part can be read: add images to it")
         missing = [name for name, n in zip(labels, truth.sum(axis=0), strict=True) if n == 0]
         if missing and len(truth):
             raise DataError(
@@ -164,29 +147,35 @@ def load_pixels(
 
     They are decoded once, into a file in `folder` that is mapped rather than loaded, so a data set
     may be larger than memory."""
-    named = [f"{i.path.relative_to(root)} {i.path.stat().st_size}" for i in items]
+    stats = [(i.path.relative_to(root), i.path.stat()) for i in items]
+    named = [str(root.resolve()), *(f"{n} {s.st_size} {s.st_mtime_ns}" for n, s in stats)]
     key = hashlib.sha256("\n".join([*named, json.dumps(to_plain(spec))]).encode()).hexdigest()[:16]
     final = folder / f"pixels-{key}.npy"
     failed = folder / f"pixels-{key}.json"
     if not (final.is_file() and failed.is_file()):
-        part = final.with_suffix(".partial")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            shape = (len(items), spec.height, spec.width, 3)
-            with part.open("wb") as f:  # written rather than mapped: a full disk is then an error
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(f, header)
-                bad = _decode(items, spec, f, progress)
-            failed.write_text(json.dumps(bad))
-            part.replace(final)
+            # A folder of its own: another training may be writing the same file.
+            with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as scratch:
+                _write_pixels(items, spec, Path(scratch) / final.name, failed, progress)
+                (Path(scratch) / final.name).replace(final)
         except OSError as e:
             raise EdgeError(f"cannot write {final}: {e.strerror or e}") from e
-        finally:
-            part.unlink(missing_ok=True)
     pixels: Pixels = np.load(final, mmap_mode="r")
     unreadable = tuple(json.loads(failed.read_text()))
     check_unreadable([items[i].path for i in unreadable], len(items))
     return pixels, unreadable
+
+
+def _write_pixels(
+    items: Sequence[Item], spec: Preprocess, file: Path, failed: Path, progress: Progress
+) -> None:
+    shape = (len(items), spec.height, spec.width, 3)
+    with file.open("wb") as f:  # written rather than mapped: a full disk is then an error
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(f, header)
+        bad = _decode(items, spec, f, progress)
+    write_whole(failed, json.dumps(bad).encode())
 
 
 def _decode(items: Sequence[Item], spec: Preprocess, file: Any, progress: Progress) -> list[int]:

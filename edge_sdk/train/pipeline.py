@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_sdk.dataset import Dataset, Item, read_dataset
+from edge_sdk.dataset import PARTS, Dataset, Item, read_dataset, refuse_twins
 from edge_sdk.errors import UsageError
 from edge_sdk.files import refuse_existing, whole_folder, write_whole
 from edge_sdk.preprocess import Preprocess
@@ -86,7 +86,7 @@ def train(request: TrainRequest, progress: Progress = silent) -> Training:
             request.head, trainer.scores(images.rows[part]), images.truth[images.rows[part]],
             images.groups(part), labels, request.seed,
         )
-        for part in parts.PARTS[1:]
+        for part in PARTS[1:]
         if len(images.rows[part]) and request.head != "embedding"
     }  # fmt: skip
     progress("judge", 1, 1)
@@ -184,6 +184,8 @@ def _task(
     given = request.distillation
     if given is not None and given.unlabelled is not None:
         more = read_dataset(given.unlabelled)
+        judged = tuple(images.items[i] for p in PARTS[1:] for i in images.rows[p])
+        refuse_twins(more, Dataset(request.data, judged, ()), "no --unlabelled image may be judged")
         extra, bad = parts.load_pixels(
             more.items, more.root, spec, request.cache or state, progress
         )

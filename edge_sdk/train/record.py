@@ -14,9 +14,9 @@ import numpy as np
 
 import edge_sdk
 from edge_sdk import metrics
-from edge_sdk.dataset import Dataset
+from edge_sdk.dataset import PARTS, Dataset
 from edge_sdk.train.loop import Epoch, best_of
-from edge_sdk.train.parts import PARTS, Floats, Images
+from edge_sdk.train.parts import Floats, Images
 from edge_sdk.train.settings import Head, TrainRequest
 
 TOOLS = ("tensorflow", "keras", "numpy", "pillow")

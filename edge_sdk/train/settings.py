@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -61,8 +62,8 @@ class Recipe:
         ):
             if not 0 <= value < 1:
                 raise UsageError(f"{option} {value} must be at least 0 and below 1")
-        if self.weight_decay < 0:
-            raise UsageError(f"--weight-decay {self.weight_decay} must be at least 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError(f"--weight-decay {self.weight_decay} must be at least 0 and finite")
         if self.schedule not in get_args(Schedule):
             raise UsageError(unknown_name("schedule", self.schedule, get_args(Schedule)))
 
@@ -94,8 +95,11 @@ class Distillation:
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:
             raise UsageError(f"--distil-weight {self.weight} must be above 0 and at most 1")
-        if not self.temperature > 0:
-            raise UsageError(f"--distil-temperature {self.temperature} must be above 0")
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"--distil-temperature {self.temperature} must be above 0 and finite")
+
+
+SHARES = (60.0, 10.0, 30.0)  # of training, validation and test
 
 
 @dataclass(frozen=True)
@@ -107,23 +111,24 @@ class Split:
     and part, as every training writes it. ignore_groups: deals single images, which leaks between
     parts wherever images of one group look alike: for demonstration."""
 
-    fractions: tuple[float, float, float] = (60, 10, 30)
+    fractions: tuple[float, float, float] = SHARES
     fold: tuple[int, int] | None = None
     file: Path | None = None
     ignore_groups: bool = False
 
     def __post_init__(self) -> None:
         a, b, c = self.fractions
-        if not (a > 0 and b > 0 and c >= 0):
+        if not (0 < a < math.inf and 0 < b < math.inf and 0 <= c < math.inf):
             raise UsageError(
-                f"--split {a:g}:{b:g}:{c:g}: training and validation need a share above 0"
+                f"--split {a:g}:{b:g}:{c:g}: expected finite shares, for training and validation "
+                "above 0"
             )
         if self.fold is not None:
             k, n = self.fold
             if n < 2 or not 1 <= k <= n:
                 raise UsageError(f"--fold {k}/{n}: expected K/N, N at least 2, K from 1 to N")
-            if self.file is not None:
-                raise UsageError("--fold and --split-file exclude each other: give one")
+        if self.file is not None and (self.fold is not None or self.fractions != SHARES):
+            raise UsageError("--split-file excludes --fold and --split: give one")
 
 
 @dataclass(frozen=True)
@@ -177,12 +182,49 @@ class TrainRequest:
                 f"--strategy scratch starts from random weights, but --weights is {self.weights}: "
                 "give --weights none"
             )
-        if self.head == "embedding" and self.distillation is None:
-            raise UsageError("--head embedding learns a teacher's vectors: give --distil TEACHER")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"--seed {self.seed} must be between 0 and {2**32 - 1}")
+        if self.blocks != 3 and self.strategy != "partial":
+            raise UsageError(
+                f"--blocks {self.blocks} belongs to --strategy partial, and it is {self.strategy}"
+            )
+        if self.recipe.class_weights and self.head != "softmax":
+            raise UsageError(
+                f"--class-weights needs one class an image: --head softmax, not {self.head}"
+            )
+        self._check_file_arch()
+        self._check_distillation()
         if (self.qat is None) != (self.start is None):
             raise UsageError("--qat and --from belong together: give both or neither")
         if self.thresholds is not None and self.qat is None:
             raise UsageError("--thresholds belongs to --qat")
+
+    def _check_file_arch(self) -> None:
+        """A file brings its weights, its normalisation and its width."""
+        if not self.arch.endswith(".keras"):
+            if self.normalise is not None:
+                raise UsageError(
+                    f"--normalise belongs to --arch FILE.keras; {self.arch} has its own"
+                )
+        elif self.weights not in (self.arch, "none"):
+            raise UsageError(
+                f"--weights {self.weights}: --arch {self.arch} brings its own: leave --weights "
+                "out, or give none to start from random ones"
+            )
+        if self.alpha != 1 and (self.arch == "basic-cnn" or self.arch.endswith(".keras")):
+            raise UsageError(f"--alpha {self.alpha:g}: {self.arch} has no width multiplier")
+
+    def _check_distillation(self) -> None:
+        if self.head != "embedding":
+            return
+        if self.distillation is None:
+            raise UsageError("--head embedding learns a teacher's vectors: give --distil TEACHER")
+        plain = Distillation(self.distillation.teacher, unlabelled=self.distillation.unlabelled)
+        if self.distillation != plain:
+            raise UsageError(
+                "--distil-weight and --distil-temperature weigh labels against a teacher: an "
+                "embedding has no labels, leave them out"
+            )
 
     def settings(self) -> dict[str, Any]:
         """What decides the result, as JSON data: all but where files go and how it is run."""
