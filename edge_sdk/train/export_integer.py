@@ -2,8 +2,8 @@
 
 Batch norm, ReLU and zero padding go into the layer with weights before or after them: the batch
 norm's factor into the rescaling of the sums, its sign into the weights, its shift into the bias.
-What feeds one quantiser and nothing else is written on its grid; what is added or pooled stays wide,
-all tensors of one chain of additions on one grid.
+What feeds one quantiser and nothing else is written on its grid; what is added or pooled stays
+wide, all tensors of one chain of additions on one grid.
 """
 
 from __future__ import annotations

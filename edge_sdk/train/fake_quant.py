@@ -59,7 +59,8 @@ def fake_quantised(model: Any, scheme: QatScheme) -> Any:
     """A keras.Model with model's layers, names and weights, that rounds as `scheme` says.
 
     model: a flat Keras model, functional or built Sequential. With activation_bits set, call
-    calibrate_activations before training. Raises ModelError for a model inside the model."""
+    calibrate_activations before training. Raises ModelError for a model inside the model, or more
+    than one input or output."""
     import_tensorflow(gpu=True)
     import keras
 
@@ -137,10 +138,15 @@ class _Rounding:
 
 
 def _flat(model: Any) -> Any:
+    """The model as a functional one of one input and one output, sharing its layers."""
     import keras
 
-    if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ModelError(
+            f"model {model.name}: {len(model.inputs)} inputs and {len(model.outputs)} outputs must "
+            "be one each"
+        )
+    model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     nested = [x.name for x in model.layers if isinstance(x, keras.Model)]
     if nested:
         raise ModelError(
