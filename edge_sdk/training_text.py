@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from edge_sdk.report import table
-from edge_sdk.train.page import NAMES
+from edge_sdk.train.page import NAMES, number
 from edge_sdk.train.pipeline import Training
+
+
+def _range(found: Mapping[str, Any], name: str) -> str:
+    low, high = found["interval_95"][name]
+    return "" if low is None else f" ({low:.4f} to {high:.4f})"
 
 
 def training_text(training: Training) -> str:
@@ -15,11 +23,7 @@ def training_text(training: Training) -> str:
     if plain := {p: m for p, m in judged.items() if "figures" in m}:
         rows = [
             [NAMES.get(name, name)]
-            + [
-                f"{m['figures'][name]:.4f} ({m['interval_95'][name][0]:.4f} to "
-                f"{m['interval_95'][name][1]:.4f})"
-                for m in plain.values()
-            ]
+            + [f"{number(m['figures'][name])}{_range(m, name)}" for m in plain.values()]
             for name in next(iter(plain.values()))["figures"]
         ]
         heads = [f"{p}: {m['images']:,} images, {m['groups']:,} groups" for p, m in plain.items()]
@@ -27,7 +31,7 @@ def training_text(training: Training) -> str:
     for part, m in judged.items():
         if "classes" in m:
             rows = [
-                [name, f"{c['images']:,}", f"{c['accuracy']:.4f}", f"{c['auc']:.4f}"]
+                [name, f"{c['images']:,}", number(c["accuracy"]), number(c["auc"])]
                 for name, c in m["classes"].items()
             ]
             lines.append(table([f"{part}: class", "images", "accuracy", "ROC area"], rows))

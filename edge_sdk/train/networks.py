@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from edge_sdk.errors import DataError, ModelError
+from edge_sdk.integer_model import IntegerModel
 from edge_sdk.preprocess import Preprocess, normalise
 from edge_sdk.sidecar import PreprocessOptions, resolve_labels, resolve_preprocess
 from edge_sdk.train import architectures, fake_quant
+from edge_sdk.train.export_integer import to_integer
 from edge_sdk.train.loop import Hooks
 from edge_sdk.train.parts import Images
 from edge_sdk.train.settings import TrainRequest
@@ -27,12 +29,14 @@ BATCH = 64
 @dataclass(frozen=True)
 class Networks:
     """net learns, average is the moving average of its weights. plain: the average as a Keras
-    model without rounding layers, for the file."""
+    model without rounding layers, for the file; integer: as an integer-only network of the given
+    labels, where inputs are rounded too."""
 
     net: Any
     average: Any
     hooks: Hooks | None
     plain: Callable[[], Any]
+    integer: Callable[[tuple[str, ...]], IntegerModel] | None = None
 
 
 def start_spec(request: TrainRequest, labels: tuple[str, ...]) -> tuple[Preprocess, Any]:
@@ -90,4 +94,10 @@ def rounding_networks(
         return CLIP_DECAY * sum((tf.square(c) for c in clips), tf.constant(0.0))
 
     hooks = Hooks(UPDATE_EVERY, lambda: fake_quant.update_thresholds(net), penalty)
-    return Networks(net, average, hooks, lambda: fake_quant.snapped(average, model))
+    integer = None
+    if scheme.activation_bits is not None:
+
+        def integer(labels: tuple[str, ...]) -> IntegerModel:
+            return to_integer(average, spec, labels)
+
+    return Networks(net, average, hooks, lambda: fake_quant.snapped(average, model), integer)

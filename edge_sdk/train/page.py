@@ -68,7 +68,7 @@ def page(facts: Mapping[str, Any], log: Sequence[Epoch], curves: bytes | None) -
             out.append(_figures(part, facts["metrics"][part]))
     out.append(f"<p>{escape(facts['metrics']['origin'])}.</p>")
     lines = [
-        (str(r.epoch), *(_number(v) for v in (r.train_loss, r.validation_loss,
+        (str(r.epoch), *(number(v) for v in (r.train_loss, r.validation_loss,
          r.validation_accuracy, r.validation_auc)), f"{r.learning_rate:.2e}", f"{r.seconds:.0f}")
         for r in log
     ]  # fmt: skip
@@ -85,7 +85,7 @@ def page(facts: Mapping[str, Any], log: Sequence[Epoch], curves: bytes | None) -
 def _figures(part: str, found: Mapping[str, Any]) -> str:
     if "classes" in found:
         classes = [
-            (name, f"{c['images']:,}", _number(c["accuracy"]), _number(c["auc"]))
+            (name, f"{c['images']:,}", number(c["accuracy"]), number(c["auc"]))
             for name, c in found["classes"].items()
         ]
         return _table(f"The {part} part", ("class", "images", "accuracy", "ROC area"), classes)
@@ -93,15 +93,20 @@ def _figures(part: str, found: Mapping[str, Any]) -> str:
     if found["positive"]:
         caption += f"; looked for: {found['positive']}, threshold 0.5"
     rows = [
-        (NAMES.get(name, name), _number(value),
-         " to ".join(_number(v) for v in found["interval_95"][name]))
+        (NAMES.get(name, name), number(value),
+         _range(found["interval_95"][name]))
         for name, value in found["figures"].items()
     ]  # fmt: skip
     return _table(caption, ("", "value", "95 % interval"), rows)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+def _range(ends: Sequence[float | None]) -> str:
+    return "-" if None in ends else " to ".join(map(number, ends))
+
+
+def number(value: float | None) -> str:
+    """Four places; a dash for what is undefined."""
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -6,10 +6,14 @@ goes. A run that was killed goes on from its state with `resume`.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +22,26 @@ import numpy as np
 from edge_sdk.dataset import PARTS, Dataset, Item, read_dataset, refuse_twins
 from edge_sdk.errors import UsageError
 from edge_sdk.files import refuse_existing, whole_folder, write_whole
+from edge_sdk.integer_model import IntegerModel, write_integer_model
+from edge_sdk.integer_model import run as run_integers
 from edge_sdk.preprocess import Preprocess
 from edge_sdk.progress import Progress, silent
 from edge_sdk.strict import to_plain
 from edge_sdk.train import architectures, networks, parts, record
-from edge_sdk.train.augment import augmentation_named
+from edge_sdk.train.augment import Augmentation, augmentation_named
 from edge_sdk.train.curves import curves_png
 from edge_sdk.train.loop import Epoch, Task, Trainer, run
 from edge_sdk.train.losses import Teacher, open_teacher
 from edge_sdk.train.page import page
-from edge_sdk.train.parts import Images
+from edge_sdk.train.parts import Floats, Images, Ints
 from edge_sdk.train.settings import TrainRequest
 from edge_sdk.train.tensorflow import import_tensorflow
 
 STATE = ".state"
 MODEL = "model.keras"
 RECORD = "training.json"
+INTEGER = "integer-model"
+INTEGER_ORIGIN = "measured: the integer-only network, emulated (no device runs it)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Training:
 
 def train(request: TrainRequest, progress: Progress = silent) -> Training:
     """Trains as asked and writes request.out: model.keras, labels.txt, preprocess.json,
-    split.csv, log.csv, curves.png, training.json and training.html.
+    split.csv, log.csv, curves.png, training.json and training.html; for w4a4 integer-model/ too.
 
     Raises an EdgeError for what cannot be used or goes wrong; what was trained until then stays
     in the state folder."""
@@ -58,11 +66,23 @@ def train(request: TrainRequest, progress: Progress = silent) -> Training:
     labels = parts.class_names(data, request.head)
     dealt = parts.split_items(data, request.split, request.seed)
     import_tensorflow(gpu=True)
-    import keras
-
     if request.start is None:
         architectures.check_arch(request)
-    state = _open_state(request)
+    with _open_state(request) as state:
+        return _train(request, data, labels, dealt, augmentation, state, progress)
+
+
+def _train(
+    request: TrainRequest,
+    data: Dataset,
+    labels: tuple[str, ...],
+    dealt: dict[str, tuple[Item, ...]],
+    augmentation: Augmentation,
+    state: Path,
+    progress: Progress,
+) -> Training:
+    import keras
+
     keras.utils.set_random_seed(request.seed)
     if request.start is not None:
         spec, start = networks.start_spec(request, labels)
@@ -81,53 +101,89 @@ def train(request: TrainRequest, progress: Progress = silent) -> Training:
     trainer = Trainer(found.net, found.average, task, request.recipe, request.seed, found.hooks)
     log = run(trainer, state, progress)
     progress("judge", 0, 1)
-    judged = {
-        part: record.measure(
-            request.head, trainer.scores(images.rows[part]), images.truth[images.rows[part]],
-            images.groups(part), labels, request.seed,
-        )
-        for part in PARTS[1:]
-        if len(images.rows[part]) and request.head != "embedding"
-    }  # fmt: skip
+    judged = _judge(request, images, labels, trainer.scores)
+    integer = None
+    if found.integer is not None:
+        integer = found.integer(labels)
+        by_integers = _judge(request, images, labels, partial(_run_integers, integer, images))
+        judged["integer"] = {"origin": INTEGER_ORIGIN, **by_integers}
     progress("judge", 1, 1)
     model = found.plain()
-    facts = record.facts(request, data, images, labels, log, model, judged)
+    facts = _finite(record.facts(request, data, images, labels, log, model, judged))
     notes = list(teacher.notes) if teacher else []
     if images.dropped:
         notes.append(f"{len(images.dropped)} unreadable images left out")
-    notes += _write(request, data, dealt, labels, spec, model, log, facts, state)
+    notes += _write(request, data, dealt, labels, spec, model, integer, log, facts, state)
     return Training(request.out, tuple(log), facts, tuple(notes))
+
+
+def _judge(
+    request: TrainRequest,
+    images: Images,
+    labels: tuple[str, ...],
+    scores: Callable[[Ints], Floats],
+) -> dict[str, Any]:
+    """The figures of validation and test; scores: of rows, (rows, outputs)."""
+    if request.head == "embedding":
+        return {}
+    return {
+        part: record.measure(
+            request.head, scores(rows), images.truth[rows], images.groups(part), labels,
+            request.seed,
+        )
+        for part in PARTS[1:]
+        if len(rows := images.rows[part])
+    }  # fmt: skip
+
+
+def _run_integers(integer: IntegerModel, images: Images, rows: Ints) -> Floats:
+    return run_integers(integer, images.pixels[rows])
 
 
 def state_folder(out: Path) -> Path:
     return out.with_name(out.name + STATE)
 
 
-def _open_state(request: TrainRequest) -> Path:
-    """The state's folder, new or of the same training. Raises UsageError for another's."""
+@contextmanager
+def _open_state(request: TrainRequest) -> Iterator[Path]:
+    """The state's folder, new or of the same training, locked against a second process.
+
+    Raises UsageError for another training's, or while one is running in it. One that ended before
+    its first epoch did has nothing to go on with and is begun again."""
     state = state_folder(request.out)
     settings = json.dumps(request.settings(), indent=1, sort_keys=True)
     kept = state / "settings.json"
-    if kept.is_file() and not request.resume:
+    if request.resume and not kept.is_file():
+        raise UsageError(f"--resume: there is no unfinished training in {state}")
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"a training is running in {state}: wait for it, or end it") from None
+        _begin(request, state, kept, settings)
+        yield state
+
+
+def _begin(request: TrainRequest, state: Path, kept: Path, settings: str) -> None:
+    """Raises UsageError for an unfinished training that is not to go on, or is another one."""
+    begun = (state / "checkpoint").is_dir()
+    if begun and not request.resume:
         if not request.overwrite:
             raise UsageError(
                 f"{state} holds a training that was not finished: go on with --resume, or start "
                 "again with --overwrite"
             )
-        shutil.rmtree(state)
-    if kept.is_file():
+        shutil.rmtree(state / "checkpoint")
+    if request.resume:
         old, new = json.loads(kept.read_text()), json.loads(settings)
         if changed := sorted(_differences(old, new)):
             raise UsageError(
                 f"--resume: the training in {state} was started with other settings "
                 f"({'; '.join(changed)}): give the same ones, or start again with --overwrite"
             )
-        return state
-    if request.resume:
-        raise UsageError(f"--resume: there is no unfinished training in {state}")
-    state.mkdir(parents=True, exist_ok=True)
-    write_whole(kept, settings.encode())
-    return state
+    else:
+        write_whole(kept, settings.encode())
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -171,7 +227,7 @@ def _task(
     images: Images,
     spec: Preprocess,
     teacher: Teacher | None,
-    augmentation: Any,
+    augmentation: Augmentation,
     state: Path,
     progress: Progress,
 ) -> Task:
@@ -206,6 +262,7 @@ def _write(
     labels: tuple[str, ...],
     spec: Preprocess,
     model: Any,
+    integer: IntegerModel | None,
     log: list[Epoch],
     facts: dict[str, Any],
     state: Path,
@@ -215,10 +272,12 @@ def _write(
         model.save(str(folder / MODEL), include_optimizer=False)
         if labels:
             (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+        if integer is not None:
+            write_integer_model(folder / INTEGER, integer)
         (folder / "preprocess.json").write_text(json.dumps(to_plain(spec), indent=2) + "\n")
         (folder / "split.csv").write_text(parts.split_csv(data, dealt), encoding="utf-8")
         shutil.copy(state / "log.csv", folder / "log.csv")
-        (folder / RECORD).write_text(json.dumps(_finite(facts), indent=2) + "\n")
+        (folder / RECORD).write_text(json.dumps(facts, indent=2) + "\n")
         (folder / "training.html").write_text(page(facts, log, curves), encoding="utf-8")
         if curves is not None:
             (folder / "curves.png").write_bytes(curves)

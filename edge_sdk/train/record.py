@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -63,7 +64,8 @@ def measure(
         "groups": int(places.max()) + 1,
         "positive": labels[0] if positive is not None else None,
         "figures": {name: float(value) for name, value in found.items()},
-        "interval_95": {name: list(ranges[name]) for name in found},
+        # One group drawn again and again is always the same: no interval.
+        "interval_95": {n: list(ranges[n]) if places.max() else [math.nan] * 2 for n in found},
         "interval_method": f"bootstrap over groups, percentile, {metrics.DRAWS} draws",
         "confusion": {"rows": "truth", "columns": "call", "counts": table.tolist()},
         "calibration_error": metrics.calibration_error(p, classes),
@@ -105,7 +107,8 @@ def facts(
         },
         "model": {"parameters": int(model.count_params())},
         "metrics": {
-            "origin": "measured: the float32 Keras model"
+            "origin": "measured: the Keras model"
+            + (f" with the rounding of {request.qat}" if request.qat else ", float32")
             + (", simulated images" if data.simulated else ""),
             **judged,
         },
