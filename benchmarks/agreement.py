@@ -20,7 +20,7 @@ from edge_sdk.artifact import output_activation
 from edge_sdk.backends import open_backend
 from edge_sdk.convert.gate import expected_loss
 from edge_sdk.convert.ingest import TrainedModel, open_model
-from edge_sdk.convert.quantise import METHODS, float_tflite, integer_tflite, statistics_of
+from edge_sdk.convert.quantise import ROUNDINGS, float_tflite, integer_tflite, statistics_of
 from edge_sdk.convert.schemes import SCHEMES
 from edge_sdk.dataset import open_image, read_dataset, split_groups
 from edge_sdk.preprocess import (
@@ -116,7 +116,7 @@ def _candidates(
     yield "litert-quantizer int8", litert_quantizer(file, samples, 8)
     yield "litert-quantizer w4a8", litert_quantizer(file, samples, 4)
     statistics = statistics_of(file, samples())
-    for scheme, methods in (("int8", METHODS[:1]), ("w4a8", METHODS)):
+    for scheme, methods in (("int8", ROUNDINGS[:1]), ("w4a8", METHODS)):
         for method in methods:
             yield (
                 f"edge-sdk {scheme}, {method}",

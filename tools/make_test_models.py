@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from edge_sdk.convert.embed_metadata import embed_metadata
 from edge_sdk.convert.ingest import open_model
-from edge_sdk.convert.quantise import METHODS, float_tflite, integer_tflite, statistics_of
+from edge_sdk.convert.quantise import ROUNDINGS, float_tflite, integer_tflite, statistics_of
 from edge_sdk.convert.schemes import SCHEMES
 from edge_sdk.preprocess import Preprocess, normalise
 from edge_sdk.progress import silent
@@ -117,7 +117,7 @@ def build(folder: Path) -> dict[str, bytes]:
         raw = {"float32": plain.read_bytes()}
         for scheme in ("int8", "w4a8"):
             raw[scheme] = integer_tflite(
-                plain, SCHEMES[scheme], METHODS[0], statistics, SPEC, samples, silent
+                plain, SCHEMES[scheme], ROUNDINGS[0], statistics, SPEC, samples, silent
             )
         made = {
             f"tiny-{scheme}": embed_metadata(

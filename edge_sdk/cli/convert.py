@@ -49,13 +49,21 @@ SCHEME_NAMES = "float32, float16, int8, int16x8, w4a8"
 @click.option(
     "--max-drop",
     type=Number(0),
-    help="Points of accuracy the gate lets go [1.5 int8, 3 w4a8].",
+    help="Points of accuracy the gate lets go [1.5 int8 and w4a8].",
 )
 @click.option(
     "--method",
     default="auto",
     show_default=True,
-    help="How weights are rounded: min-max, adaptive, or auto (the first that passes).",
+    help="How weights are rounded: min-max, adaptive, mixed (adaptive, the most sensitive "
+    "convolutions in 8 bits), or auto (the first that passes).",
+)
+@click.option(
+    "--depthwise-bits",
+    default="8",
+    show_default=True,
+    type=click.Choice(["8", "4"]),
+    help="Bits of w4a8's depthwise kernels.",
 )
 @click.option(
     "--runtime-python",
@@ -100,6 +108,7 @@ def convert(
         max_drop=given["max_drop"],
         runtime_pythons=pythons,
         method=given["method"],
+        depthwise_bits=int(given["depthwise_bits"]),
         overwrite=given["overwrite"],
     )
     with Bars() as bars:

@@ -174,12 +174,18 @@ def compare(
 
 def expected_loss(reference: Floats, choices: npt.NDArray[np.int64], activation: str) -> float:
     """Mean of p(best) - p(chosen) under the reference's own probabilities, 0..1."""
-    p = reference.astype(np.float64)
+    p = probabilities(reference, activation)
+    rows = np.arange(len(p))
+    return float((p.max(axis=1) - p[rows, choices]).mean())
+
+
+def probabilities(scores: Floats, activation: str) -> npt.NDArray[np.float64]:
+    """Of scores (N, classes), float64; a softmax's or a sigmoid's are taken as they are."""
+    p = scores.astype(np.float64)
     if activation == "logits":
         p = np.exp(p - p.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
-    rows = np.arange(len(p))
-    return float((p.max(axis=1) - p[rows, choices]).mean())
+    return p
 
 
 def signal_to_noise_db(reference: Floats, scores: Floats) -> float:

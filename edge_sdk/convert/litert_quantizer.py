@@ -24,13 +24,15 @@ def write_integer_model(
     ranges: dict[str, tuple[float, float]],
     activation_bits: int,
     four_bit: Sequence[str],
+    four_bit_depthwise: Sequence[str] = (),
 ) -> bytes:
     """A float .tflite as integers, input and output too.
 
-    ranges: the clipping range of every activation tensor, by its name. four_bit: the
-    convolutions with 4-bit weights, by the names of their outputs; all other weights have 8."""
+    ranges: the clipping range of every activation tensor, by its name. four_bit,
+    four_bit_depthwise: the convolutions and depthwise convolutions with 4-bit weights, by the
+    names of their outputs; all other weights have 8."""
     try:
-        from litert_quantizer import quantizer
+        from litert_quantizer import qtyping, quantizer
         from litert_quantizer.qtyping import TFLOperationName
     except ModuleNotFoundError as e:
         raise BackendError(
@@ -42,6 +44,19 @@ def write_integer_model(
         for name in four_bit:  # later rules win
             scope = f"^{re.escape(name)}"
             engine.add_static_config(scope, TFLOperationName.CONV_2D, activation_bits, 4)
+        # Its list of what TFLite runs lacks int4 depthwise kernels, which both runtimes run.
+        unchecked = qtyping.OpQuantizationConfig(
+            qtyping.TensorQuantizationConfig(activation_bits, symmetric=activation_bits == 16),
+            qtyping.TensorQuantizationConfig(
+                4, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
+            ),
+            qtyping.ComputePrecision.INTEGER,
+            skip_checks=True,
+        )
+        for name in four_bit_depthwise:
+            engine.update_quantization_recipe(
+                f"^{re.escape(name)}", TFLOperationName.DEPTHWISE_CONV_2D, unchecked
+            )
         calibration = {
             name: {"min": _scalar(low), "max": _scalar(high)}
             for name, (low, high) in ranges.items()

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from edge_sdk.artifact import (
     Activation,
     Artifact,
     Attempt,
-    Gate,
     Manifest,
     Sample,
     TensorInfo,
@@ -31,12 +31,15 @@ from edge_sdk.artifact import (
 )
 from edge_sdk.backends import TensorSpec, classifier_specs
 from edge_sdk.convert import sampling
+from edge_sdk.convert.adaptive_rounding import Memory
 from edge_sdk.convert.calibrate import Statistics
+from edge_sdk.convert.choose import METHODS, Candidate, Workshop, choose
 from edge_sdk.convert.embed_metadata import embed_metadata
 from edge_sdk.convert.gate import Judged, Runtime, find_runtimes, judge
 from edge_sdk.convert.ingest import TrainedModel, open_model
-from edge_sdk.convert.quantise import METHODS, float_tflite, integer_tflite, statistics_of
-from edge_sdk.convert.schemes import Scheme, scheme_named
+from edge_sdk.convert.quantise import float_tflite, integer_tflite, statistics_of, weight_bits
+from edge_sdk.convert.schemes import Scheme, scheme_named, with_depthwise_bits
+from edge_sdk.convert.sensitivity import Sensitivity, measure
 from edge_sdk.dataset import Dataset, Item, read_dataset
 from edge_sdk.errors import DataError, UsageError, unknown_name
 from edge_sdk.files import refuse_existing, sha256, whole_folder, write_whole
@@ -44,6 +47,7 @@ from edge_sdk.preprocess import Pixels, Preprocess, normalise
 from edge_sdk.progress import Progress, silent, watched
 from edge_sdk.sidecar import PreprocessOptions, resolve_labels, resolve_preprocess
 from edge_sdk.strict import to_plain
+from edge_sdk.tflite_file import read_tflite
 from edge_sdk.zoo import DEFAULT, default_model
 
 TOOLS = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "numpy", "pillow")
@@ -54,7 +58,8 @@ class ConvertRequest:
     """model: None for the embedded default. max_drop: None for each scheme's own.
 
     calibration, samples: how many images calibrate and judge; None for the defaults. method: one
-    of METHODS, or auto for each in turn until the gate is passed (8 bits: the first only)."""
+    of choose.METHODS, or auto for each in turn until the gate is passed (8 bits: the first only).
+    depthwise_bits: 8, or 4 for w4a8's depthwise kernels too."""
 
     model: Path | None
     schemes: tuple[str, ...]
@@ -68,6 +73,7 @@ class ConvertRequest:
     max_drop: float | None = None
     runtime_pythons: tuple[str, ...] = ()
     method: str = "auto"
+    depthwise_bits: int = 8
     overwrite: bool = False
 
 
@@ -107,7 +113,9 @@ def convert(request: ConvertRequest, progress: Progress = silent) -> Conversion:
 
     Raises an EdgeError for input that cannot be used. A model that fails the gate is no error
     here: see Conversion.passed."""
-    schemes = [scheme_named(s) for s in dict.fromkeys(request.schemes)]
+    schemes = with_depthwise_bits(
+        [scheme_named(s) for s in dict.fromkeys(request.schemes)], request.depthwise_bits
+    )
     if request.method not in ("auto", *METHODS):
         raise UsageError(unknown_name("method", request.method, ("auto", *METHODS)))
     path = request.model or default_model()
@@ -219,93 +227,76 @@ def _labels(
     return labels, notes
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    model: Path
-    gate: Gate
-    method: str | None
-
-    @property
-    def drop(self) -> float:
-        return max(c.drop for c in self.gate.checks)
-
-
 def _make(
     request: ConvertRequest, job: _Job, scheme: Scheme, scratch: Path, progress: Progress
 ) -> Artifact:
-    """Tries the scheme's methods in turn until one passes; keeps that, or the least bad."""
-    methods = _methods(request, scheme)
-    tried: list[_Candidate] = []
-    for method in methods:
-        tried.append(_try(request, job, scheme, method, scratch, progress))
-        if tried[-1].gate.passed:
-            break
-    best = tried[-1] if tried[-1].gate.passed else min(tried, key=lambda c: c.drop)
-    attempts = tuple(Attempt(c.method, c.drop, c.gate.passed) for c in tried if c.method)
-    return _write(request, job, scheme, best, attempts)
+    """One scheme's artifact, by the method that `choose` takes."""
+    max_drop = scheme.max_drop if request.max_drop is None else request.max_drop
+    numbers = count()
 
+    def judged(
+        raw: bytes, label: str, method: str | None, kept: Sequence[Sensitivity] = ()
+    ) -> Candidate:
+        raw = embed_metadata(
+            raw,
+            name=f"{job.name}-{scheme.name}",
+            description=f"{job.name}, {scheme.name}: {scheme.summary}; by edge-sdk",
+            labels=job.labels,
+            preprocess=job.preprocess,
+        )
+        file = scratch / f"{scheme.name}-{next(numbers)}.tflite"
+        file.write_bytes(raw)
+        progress(f"{label}: judge", 0, 1)
+        parameters = job.model.source.parameters
+        gate = judge(
+            file, job.preprocess, job.activation, parameters, job.judged, job.runtimes, max_drop
+        )
+        progress(f"{label}: judge", 1, 1)
+        return Candidate(file, gate, method, tuple(s.name for s in kept))
 
-def _methods(request: ConvertRequest, scheme: Scheme) -> tuple[str | None, ...]:
-    if not scheme.integer:
-        return (None,)
-    if request.method != "auto":
-        return (request.method,)
-    return METHODS if scheme.convolution_bits < 8 else METHODS[:1]
+    if job.statistics is None or not scheme.integer:
+        half = scheme.name == "float16"
+        raw = float_tflite(job.model, half=True) if half else job.float_model.read_bytes()
+        return _write(request, job, scheme, judged(raw, scheme.name, None), ())
+    statistics = job.statistics
 
-
-def _try(
-    request: ConvertRequest,
-    job: _Job,
-    scheme: Scheme,
-    method: str | None,
-    scratch: Path,
-    progress: Progress,
-) -> _Candidate:
     def samples() -> Iterator[npt.NDArray[np.float32]]:
         return (normalise(pixels[None], job.preprocess) for pixels in job.calibration)
 
-    label = scheme.name if method is None else f"{scheme.name} {method}"
-    if method is not None and job.statistics is not None:
+    def make(method: str, rounding: str, kept: Sequence[Sensitivity], memory: Memory) -> Candidate:
+        label = f"{scheme.name} {method}" + (f", {len(kept)} layers of 8 bits" if kept else "")
         progress(f"{label}: quantise", 0, 1)
         raw = integer_tflite(
-            job.float_model, scheme, method, job.statistics, job.preprocess, samples, progress
-        )
+            job.float_model, scheme, rounding, statistics, job.preprocess, samples, progress,
+            eight_bit=[s.layer for s in kept], memory=memory,
+        )  # fmt: skip
         progress(f"{label}: quantise", 1, 1)
-    elif scheme.name == "float16":
-        raw = float_tflite(job.model, half=True)
-    else:
+        return judged(raw, label, method, kept)
+
+    def sensitivities() -> list[Sensitivity]:
+        graph = read_tflite(job.float_model)
+        bits = weight_bits(graph, scheme)
         raw = job.float_model.read_bytes()
-    raw = embed_metadata(
-        raw,
-        name=f"{job.name}-{scheme.name}",
-        description=f"{job.name}, {scheme.name}: {scheme.summary}; by edge-sdk",
-        labels=job.labels,
-        preprocess=job.preprocess,
-    )
-    candidate = scratch / f"{label}-candidate.tflite"
-    candidate.write_bytes(raw)
-    progress(f"{label}: judge", 0, 1)
-    gate = judge(
-        candidate,
-        job.preprocess,
-        job.activation,
-        job.model.source.parameters,
-        job.judged,
-        job.runtimes,
-        scheme.max_drop if request.max_drop is None else request.max_drop,
-    )
-    progress(f"{label}: judge", 1, 1)
-    return _Candidate(candidate, gate, method)
+        return measure(raw, graph, samples, bits, job.activation, progress)
+
+    taken, tried = choose(_methods(request, scheme), Workshop(make, sensitivities, max_drop))
+    return _write(request, job, scheme, taken, [c.attempt() for c in tried])
+
+
+def _methods(request: ConvertRequest, scheme: Scheme) -> tuple[str, ...]:
+    if request.method != "auto":
+        return (request.method,)
+    return tuple(METHODS) if scheme.convolution_bits < 8 else tuple(METHODS)[:1]
 
 
 def _write(
     request: ConvertRequest,
     job: _Job,
     scheme: Scheme,
-    best: _Candidate,
-    attempts: tuple[Attempt, ...],
+    taken: Candidate,
+    attempts: Sequence[Attempt],
 ) -> Artifact:
-    candidate, gate = best.model, best.gate
+    candidate, gate = taken.model, taken.gate
     raw = candidate.read_bytes()
     graph, source, result = classifier_specs(candidate)
     manifest = Manifest(
@@ -327,8 +318,8 @@ def _write(
         judged=job.judged_sample,
         gate=gate,
         tools=_versions(TOOLS),
-        method=best.method,
-        attempts=attempts,
+        method=taken.method,
+        attempts=tuple(attempts),
     )
     final = request.out / f"{job.name}-{scheme.name}"
     rejected = final.with_name(final.name + REJECTED)

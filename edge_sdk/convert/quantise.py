@@ -7,13 +7,13 @@ statistics on the calibration images, biases corrected, ranges chosen, integers 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_sdk.convert.adaptive_rounding import adapted
+from edge_sdk.convert.adaptive_rounding import Memory, adapted
 from edge_sdk.convert.bias_correction import corrected
 from edge_sdk.convert.calibrate import Statistics, clipping_range, collect
 from edge_sdk.convert.ingest import TrainedModel
@@ -26,9 +26,9 @@ from edge_sdk.quiet import quiet
 from edge_sdk.tflite_file import Graph, read_tflite
 from edge_sdk.train.tensorflow import import_tensorflow
 
-# How weights are rounded: to the nearest step with the bias corrected, or layer by layer for the
-# least change of the output (adaptive_rounding.py).
-METHODS = ("min-max", "adaptive")
+# How weights are rounded: to the nearest step of their min-max grid with the bias corrected, or
+# layer by layer for the least change of the output (adaptive_rounding.py).
+ROUNDINGS = ("min-max", "adaptive")
 Samples = Callable[[], Iterator[npt.NDArray[np.float32]]]
 
 
@@ -59,20 +59,26 @@ def statistics_of(float_model: Path, samples: Iterator[npt.NDArray[np.float32]])
 def integer_tflite(
     float_model: Path,
     scheme: Scheme,
-    method: str,
+    rounding: str,
     statistics: Statistics,
     preprocess: Preprocess,
     samples: Samples,
     progress: Progress,
+    *,
+    eight_bit: Collection[int] = (),
+    memory: Memory | None = None,
 ) -> bytes:
-    """The float32 file in an integer scheme; method: one of METHODS."""
+    """The float32 file in an integer scheme; rounding: one of ROUNDINGS.
+
+    eight_bit: layers that keep 8 bits whatever the scheme says, by their output tensors. memory:
+    what adaptive roundings of the same file and samples share."""
     graph = read_tflite(float_model)
     raw = float_model.read_bytes()
-    bits = weight_bits(graph, scheme)
+    bits = weight_bits(graph, scheme) | dict.fromkeys(eight_bit, 8)
     with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
         better = Path(folder) / float_model.name
-        if method == "adaptive":
-            better.write_bytes(adapted(raw, graph, samples, bits, progress))
+        if rounding == "adaptive":
+            better.write_bytes(adapted(raw, graph, samples, bits, progress, memory))
             statistics = statistics_of(better, samples())
         else:
             better.write_bytes(corrected(raw, graph, statistics, bits))
@@ -83,15 +89,25 @@ def integer_tflite(
         # The input's range is known, not measured: every pixel value gets a step of its own.
         ends = normalise(np.array([[0] * 3, [255] * 3], np.uint8), preprocess)
         ranges[graph.tensors[graph.inputs[0]].name] = (float(ends.min()), float(ends.max()))
-        four_bit = [graph.tensors[i].name for i, width in bits.items() if width == 4]
-        return write_integer_model(better, ranges, scheme.activation_bits, four_bit)
+        narrow = {
+            kind: [
+                graph.tensors[op.outputs[0]].name
+                for op, _ in graph.weights()
+                if op.name == kind and bits[op.outputs[0]] == 4
+            ]
+            for kind in ("CONV_2D", "DEPTHWISE_CONV_2D")
+        }
+        return write_integer_model(better, ranges, scheme.activation_bits, *narrow.values())
 
 
 def weight_bits(graph: Graph, scheme: Scheme) -> dict[int, int]:
-    """Weight bits of each layer by its output tensor: the scheme's for convolutions, 8 elsewhere.
+    """Weight bits of each layer by its output tensor: the scheme's for convolutions and depthwise
+    ones, 8 elsewhere.
 
     The first convolution keeps 8: it sees the pixels, and has less than a thousandth of the
     weights."""
     layers = [op for op, _ in graph.weights()]
     narrow = [op for op in layers if op.name == "CONV_2D"][1:]
-    return {op.outputs[0]: scheme.convolution_bits if op in narrow else 8 for op in layers}
+    bits = {op.outputs[0]: scheme.convolution_bits if op in narrow else 8 for op in layers}
+    depthwise = [op.outputs[0] for op in layers if op.name == "DEPTHWISE_CONV_2D"]
+    return bits | dict.fromkeys(depthwise, scheme.depthwise_bits)
