@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edge_sdk.artifact import Artifact, Check
+from edge_sdk.benchmark.measure import HERE, Measurement, State
 from edge_sdk.benchmark.published import published_rows
 from edge_sdk.benchmark.run import Benchmark
 from edge_sdk.cost import KINDS, ModelCost
@@ -112,13 +113,13 @@ def benchmark_table(results: Sequence[Benchmark]) -> str:
         if (m := r.measured) is not None:
             rows.append(
                 [
-                    f"  here: {m.runtime} {m.version}, {m.threads} thread"
+                    f"  {m.where}: {m.runtime} {m.version}, {m.threads} thread"
                     + ("s" if m.threads > 1 else ""),
-                    "measured",
-                    f"{m.p50_ms:.2f}",
-                    f"p90 {m.p90_ms:.2f} p99 {m.p99_ms:.2f}",
-                    _per_second(1e3 / m.p50_ms),
-                    size(m.rss_peak_bytes),
+                    m.label,
+                    f"{m.latency_ms:.2f}",
+                    _spread(m),
+                    _per_second(1e3 / m.latency_ms),
+                    NOTHING if m.rss_peak_bytes is None else size(m.rss_peak_bytes),
                     NOTHING,
                 ]
             )
@@ -142,19 +143,18 @@ def _per_second(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
+def _spread(m: Measurement) -> str:
+    known = [("p90", m.p90_ms), ("p99", m.p99_ms)]
+    return " ".join(f"{name} {ms:.2f}" for name, ms in known if ms is not None) or NOTHING
+
+
 def benchmark_notes(results: Sequence[Benchmark]) -> list[str]:
-    """The machine, and for each profile what its estimates rest on and where they are stretched."""
+    """The machines, what may spoil a measurement, and for each profile what its estimates rest on
+    and where they are stretched."""
     lines = []
     timed = [r.measured for r in results if r.measured is not None]
     if timed:
-        m = timed[0]
-        lines.append(
-            f"measured here: {m.machine.cpu}, {m.machine.cores} cores, {m.machine.system}, "
-            f"Python {m.python}; ms is the median of {m.runs} runs after {m.warmup}; memory is the "
-            "process's peak; load (with import) "
-            + ", ".join(f"{t.load_ms:.0f}" for t in timed)
-            + " ms"
-        )
+        lines += _measured_notes(timed)
     if any(r.estimates for r in results):
         lines.append(
             "estimated: never run there; memory is weights and activations only; mJ/image is "
@@ -172,6 +172,35 @@ def benchmark_notes(results: Sequence[Benchmark]) -> list[str]:
             lines.append(f"{heading}:")
         lines += textwrap.wrap(text, 100, initial_indent="  - ", subsequent_indent="    ")
     return lines
+
+
+def _measured_notes(timed: Sequence[Measurement]) -> list[str]:
+    """One machine's measurements: what it is, how it was timed, each warning once."""
+    m = timed[0]
+    machine = f"{m.machine.cpu}, {m.machine.cores} cores, {m.machine.system}"
+    python = f", Python {m.python}" if m.python else ""
+    what = "mean" if m.p50_ms is None else "median"
+    memory = "" if m.rss_peak_bytes is None else "; memory is the process's peak"
+    load = ", ".join(f"{t.load_ms:.0f}" for t in timed)
+    lines = [
+        f"measured {m.where if m.where == HERE else 'on ' + m.where}: {machine}{python}; ms is "
+        f"the {what} of {m.runs} runs after {m.warmup}{memory}; load (with import) {load} ms"
+    ]
+    seen = [t.conditions for t in timed if t.conditions is not None]
+    if seen:
+        lines += [f"  before: {_state(seen[0].before)}", f"  after: {_state(seen[-1].after)}"]
+    lines += dict.fromkeys(f"warning: {text}" for t in timed for text in t.warnings)
+    return lines
+
+
+def _state(s: State) -> str:
+    figures = [
+        ("governor", s.governor),
+        ("clock", s.clock_mhz and f"{s.clock_mhz:.0f} MHz"),
+        ("temperature", s.temperature_c and f"{s.temperature_c:.1f} C"),
+        ("throttled bits", None if s.throttled is None else f"{s.throttled:#x}"),
+    ]
+    return ", ".join(f"{name} {value}" for name, value in figures if value) or "it does not say"
 
 
 def profiles_table(profiles: Sequence[DeviceProfile]) -> str:

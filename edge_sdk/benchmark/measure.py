@@ -6,12 +6,14 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from edge_sdk.backends import classifier_specs
 from edge_sdk.backends.process import run_worker
 
+HERE = "here"
 WARMUP = 10
 RUNS = 200
 # A slow model stops here, with fewer runs, which the result says.
@@ -29,12 +31,47 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class State:
+    """One look at a machine's clock and heat; None: it does not say.
+
+    clock_mhz: of its fastest core at that moment; clock_max_mhz: the highest it may take.
+    throttled: the firmware's bits (`vcgencmd get_throttled`), where it is a Raspberry Pi."""
+
+    governor: str | None = None
+    clock_mhz: float | None = None
+    clock_max_mhz: float | None = None
+    temperature_c: float | None = None
+    throttled: int | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The machine before, after and, in clock_low_mhz and clock_high_mhz, during the runs."""
+
+    before: State
+    after: State
+    clock_low_mhz: float | None = None
+    clock_high_mhz: float | None = None
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """Mean milliseconds that one invocation spends in all operators of a kind."""
+
+    kind: str
+    count: int
+    mean_ms: float
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """A model, timed here: every figure in it is measured.
+    """A model, timed: every figure in it is measured.
 
     Milliseconds per invocation, input already in the model's form; load_ms includes importing the
     interpreter. rss_peak_bytes: the largest resident size of the process; rss_model_bytes: what
-    of it came after the process had started, so the interpreter, the model and its buffers."""
+    of it came after the process had started, so the interpreter, the model and its buffers.
+    What the tool that timed does not say is None. where: this machine, or the device's name;
+    warnings: why the figures may not repeat; ops: time by kind of operator, where profiled."""
 
     runtime: str
     version: str
@@ -42,15 +79,25 @@ class Measurement:
     threads: int
     runs: int
     warmup: int
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
     mean_ms: float
     min_ms: float
     load_ms: float
-    rss_peak_bytes: int
-    rss_model_bytes: int
+    rss_peak_bytes: int | None
+    rss_model_bytes: int | None
     machine: Machine
+    where: str = HERE
+    conditions: Conditions | None = None
+    warnings: tuple[str, ...] = ()
+    ops: tuple[OpTime, ...] = ()
+    label: Literal["measured"] = "measured"
+
+    @property
+    def latency_ms(self) -> float:
+        """The median, or the mean where the tool gives no median."""
+        return self.mean_ms if self.p50_ms is None else self.p50_ms
 
 
 def measure(
@@ -75,7 +122,13 @@ def measure(
         "warmup": warmup,
         "seconds": seconds,
     }
-    report = run_worker(job)
+    return measurement(run_worker(job), threads, warmup, describe_machine())
+
+
+def measurement(
+    report: dict[str, Any], threads: int, warmup: int, machine: Machine, where: str = HERE
+) -> Measurement:
+    """What a worker's report of its task "time" says (see backends/worker.py)."""
     times = np.asarray(report["times_ms"])
     p50, p90, p99 = np.percentile(times, [50, 90, 99])
     return Measurement(
@@ -93,7 +146,8 @@ def measure(
         load_ms=report["load_ms"],
         rss_peak_bytes=report["rss_peak_bytes"],
         rss_model_bytes=report["rss_peak_bytes"] - report["rss_before_bytes"],
-        machine=describe_machine(),
+        machine=machine,
+        where=where,
     )
 
 

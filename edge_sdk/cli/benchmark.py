@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -47,12 +48,15 @@ def benchmark(
     int8 and w4a8 (converted once, then cached). Every figure says measured or estimated.
     """
     from edge_sdk import report
+    from edge_sdk.benchmark.measure import measure
     from edge_sdk.benchmark.run import benchmark as run
     from edge_sdk.profiles import load_profile
     from edge_sdk.runtime import load_model
     from edge_sdk.strict import to_plain
 
     devices = [load_profile(name) for name in profiles]
+    how = partial(measure, backend=backend, threads=threads, runs=runs, seconds=seconds)
+    timer = None if estimate_only else how
     with Bars() as bars:
         if not models:
             from edge_sdk.convert.default import default_artifacts
@@ -62,17 +66,7 @@ def benchmark(
         results = []
         for i, model in enumerate(loaded):
             bars("benchmark", i, len(loaded))
-            results.append(
-                run(
-                    model,
-                    devices,
-                    here=not estimate_only,
-                    backend=backend,
-                    threads=threads,
-                    runs=runs,
-                    seconds=seconds,
-                )
-            )
+            results.append(run(model, devices, timer=timer))
         bars("benchmark", len(loaded), len(loaded))
     if as_json:
         click.echo(json.dumps(to_plain(results), ensure_ascii=False))
