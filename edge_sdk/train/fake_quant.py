@@ -175,11 +175,18 @@ def _range(
 
 
 def _copy_weights(source: Any, target: Any) -> None:
-    for layer in source.layers:
-        new = target.get_layer(layer.name)
-        own = [w for w in new.weights if w is not getattr(new, "threshold", None)]
-        for old_weight, new_weight in zip(layer.weights, own, strict=True):
-            new_weight.assign(old_weight)
+    """Every weight but thresholds, between layers of the same name."""
+    for layer in (x for x in source.layers if x.weights):
+        if layer.name in {x.name for x in target.layers}:
+            pairs = zip(
+                _own_weights(layer), _own_weights(target.get_layer(layer.name)), strict=True
+            )
+            for old, new in pairs:
+                new.assign(old)
+
+
+def _own_weights(layer: Any) -> list[Any]:
+    return [w for w in layer.weights if w is not getattr(layer, "threshold", None)]
 
 
 def _with_kernels(net: Any) -> Iterator[Any]:
@@ -272,11 +279,7 @@ def snapped(net: Any, float_model: Any) -> Any:
 
     model = _flat(float_model)
     plain = keras.models.clone_model(model)
-    for layer in plain.layers:
-        trained = net.get_layer(layer.name)
-        own = [w for w in trained.weights if w is not getattr(trained, "threshold", None)]
-        for old_weight, new_weight in zip(own, layer.weights, strict=True):
-            new_weight.assign(old_weight)
+    _copy_weights(net, plain)
     for trained in _with_kernels(net):
         levels, step = trained.levels()
         shape = [1 if a in trained.axes else n for a, n in enumerate(levels.shape)]

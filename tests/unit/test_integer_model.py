@@ -189,6 +189,28 @@ def test_a_sum_too_large_for_float32_is_exact() -> None:
     assert exact_sums(layer, x).item() == 127 * (255 * 600 - 1)
 
 
+def test_a_sum_too_large_for_int16_is_exact() -> None:
+    weights = np.full((3, 3, 2), 127, np.int8)
+    rng = np.random.default_rng(0)
+    layer = convolution(rng, weights.shape, weights=weights, weight_bits=8, padding=(0, 0, 0, 0))
+    sums = exact_sums(layer, np.full((1, 3, 3, 2), 255, np.uint8))
+    assert sums.reshape(-1).tolist() == [127 * 255 * 9] * 2
+
+
+@pytest.mark.parametrize("mantissa", [2**23 + 1, 2**23 + 12_345, 2**24 - 1])
+def test_a_product_too_large_for_float64_is_exact(mantissa) -> None:
+    """v * mantissa is one below a half of 2^36, which only 60 bits tell from the half."""
+    v = (2**35 - 1) * pow(mantissa, -1, 2**36) % 2**36
+    v -= 2**36 * (v >= 2**35)
+    layer = convolution(
+        np.random.default_rng(0), (1, 1, 1, 1), output=WIDE, bias=ints(0), fraction=0,
+        mantissa=ints(mantissa), shift=ints(36),
+    )  # fmt: skip
+    got = rescaled(layer, np.full((1, 1, 1, 1), v, np.float64), (1, 1)).item()
+    assert abs(v * mantissa) > 2**54
+    assert got == (v * mantissa) // 2**36
+
+
 def test_padding_is_a_real_zero_where_pixels_have_an_offset() -> None:
     """One pixel of 200, mean 127.5: the 3x3 window of ones sees (200 - 127.5) and no border."""
     layer = convolution(
