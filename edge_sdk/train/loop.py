@@ -1,7 +1,7 @@
 """The training loop: steps, epochs, a moving average of the weights, and a state on disk after
 every epoch, from which a killed run goes on as if nothing had happened.
 
-The state folder holds the last whole epoch (checkpoint), the best one (best-N.weights.h5) and
+The state folder holds the last whole epoch (checkpoint), the best one (best-N.npz) and
 log.csv. Everything drawn depends on the seed and the epoch only.
 """
 
@@ -285,7 +285,8 @@ def run(trainer: Trainer, folder: Path, progress: Progress) -> list[Epoch]:
         _keep(trainer, folder, log, saved)
     best = best_of(log)
     assert best is not None
-    trainer.average.load_weights(str(_best_file(folder, best.epoch)))
+    with np.load(_best_file(folder, best.epoch)) as kept:
+        trainer.average.set_weights([kept[name] for name in kept.files])
     return log
 
 
@@ -318,8 +319,9 @@ def _keep(trainer: Trainer, folder: Path, log: Sequence[Epoch], saved: Any) -> N
     final = _best_file(folder, best.epoch)
     try:
         if best is log[-1]:
-            partial = folder / "partial.weights.h5"
-            trainer.average.save_weights(str(partial))
+            # Not Keras' own file: for a layer with rounded kernels it leaves the thresholds out.
+            partial = folder / "best.partial.npz"
+            np.savez(partial, *trainer.average.get_weights())
             partial.replace(final)
         write_whole(folder / "log.csv", _log_csv(log).encode())
         saved.save()
@@ -329,13 +331,13 @@ def _keep(trainer: Trainer, folder: Path, log: Sequence[Epoch], saved: Any) -> N
             f"cannot write the training's state in {folder}: {reason}; the state after epoch "
             f"{len(log) - 1} is kept: make room, then go on with --resume"
         ) from e
-    for old in folder.glob("best-*.weights.h5"):
+    for old in folder.glob("best-*.npz"):
         if old != final:
             old.unlink()
 
 
 def _best_file(folder: Path, epoch: int) -> Path:
-    return folder / f"best-{epoch}.weights.h5"
+    return folder / f"best-{epoch}.npz"
 
 
 def best_of(log: Sequence[Epoch]) -> Epoch | None:
