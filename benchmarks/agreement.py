@@ -1,7 +1,10 @@
 """Top-1 agreement with float of our int8 and w4a8 beside the peers', on unlabelled images.
 
 Peers: TensorFlow's own int8, and litert-quantizer with its own calibration at int8 and w4a8
-(CONV_2D 4 bits). Each half of the images calibrates once and is judged once; same images for all.
+(CONV_2D 4 bits). Ours: min-max (ranges are the extremes, biases stay), clipped (ranges of least
+squared error, biases corrected: what `--method min-max` does), adaptive, and mixed, whose layers
+in 8 bits are chosen on the calibrating half alone. Each half of the images calibrates once and is
+judged once; same images for all.
 
     python benchmarks/agreement.py MODEL.keras IMAGES --normalise tf|torch|unit|none
 """
@@ -18,10 +21,15 @@ import numpy as np
 
 from edge_sdk.artifact import output_activation
 from edge_sdk.backends import open_backend
+from edge_sdk.convert.adaptive_rounding import Memory
+from edge_sdk.convert.calibrate import Statistics
 from edge_sdk.convert.gate import expected_loss
 from edge_sdk.convert.ingest import TrainedModel, open_model
-from edge_sdk.convert.quantise import ROUNDINGS, float_tflite, integer_tflite, statistics_of
+from edge_sdk.convert.litert_quantizer import write_integer_model
+from edge_sdk.convert.quantise import float_tflite, integer_tflite, statistics_of, weight_bits
 from edge_sdk.convert.schemes import SCHEMES
+from edge_sdk.convert.search import fewest
+from edge_sdk.convert.sensitivity import by_worth, measure, shares_left
 from edge_sdk.dataset import open_image, read_dataset, split_groups
 from edge_sdk.preprocess import (
     NORMALISATIONS,
@@ -33,6 +41,7 @@ from edge_sdk.preprocess import (
 )
 from edge_sdk.progress import silent
 from edge_sdk.quiet import quiet
+from edge_sdk.report import table
 from edge_sdk.tflite_file import read_tflite
 from edge_sdk.train.tensorflow import import_tensorflow
 
@@ -90,25 +99,29 @@ def main() -> None:
             made = _candidates(model, file, pixels[ours], spec)
             reference = model.predict(normalise(pixels[theirs], spec))
             for name, raw in made:
+                row = name.split(" (")[0]
                 candidate = Path(folder) / "candidate.tflite"
                 candidate.write_bytes(raw)
                 scores = _scores(candidate, pixels[theirs], spec)
                 chosen = scores.argmax(axis=1)
                 agreement = float((chosen == reference.argmax(axis=1)).mean())
                 loss = 100 * expected_loss(reference, chosen, activation)
-                rows.setdefault(name, []).append((agreement, loss, len(raw)))
+                rows.setdefault(row, []).append((agreement, loss, len(raw)))
+                print(f"  {name}: {len(raw):,} B, {agreement:.3f}, {loss:.2f}", flush=True)
     print(f"{args.model.name}, {len(pixels[0])} + {len(pixels[1])} images, each half for the other")
+    lines = []
     for name, found in rows.items():
         agreement, loss, size = (sum(v) / len(v) for v in zip(*found, strict=True))
-        each = ", ".join(f"{a:.3f}" for a, _, _ in found)
-        print(
-            f"{name:<32} agreement {agreement:.3f} ({each})  est. loss {loss:6.2f}  {size:,.0f} B"
-        )
+        each = " / ".join(f"{a:.3f} {b:.2f}" for a, b, _ in found)
+        lines.append([name, f"{size:,.0f}", f"{agreement:.3f}", f"{loss:.2f}", each])
+    print(table(["", "bytes", "agreement", "est. loss", "each half"], lines))
 
 
 def _candidates(
     model: TrainedModel, file: Path, pixels: Any, spec: Preprocess
 ) -> Iterator[tuple[str, bytes]]:
+    """All that the calibrating half gives; `pixels` is all that is known here."""
+
     def samples() -> Iterator[Any]:
         return (normalise(p[None], spec) for p in pixels)
 
@@ -116,12 +129,57 @@ def _candidates(
     yield "litert-quantizer int8", litert_quantizer(file, samples, 8)
     yield "litert-quantizer w4a8", litert_quantizer(file, samples, 4)
     statistics = statistics_of(file, samples())
-    for scheme, methods in (("int8", ROUNDINGS[:1]), ("w4a8", METHODS)):
-        for method in methods:
-            yield (
-                f"edge-sdk {scheme}, {method}",
-                integer_tflite(file, SCHEMES[scheme], method, statistics, spec, samples, silent),
-            )
+    common = (statistics, spec, samples, silent)
+    yield "int8, clipped", integer_tflite(file, SCHEMES["int8"], "min-max", *common)
+    yield "w4a8, min-max", _plain(file, statistics)
+    w4a8 = SCHEMES["w4a8"]
+    yield "w4a8, clipped", integer_tflite(file, w4a8, "min-max", *common)
+    memory = Memory()
+    yield "w4a8, adaptive", integer_tflite(file, w4a8, "adaptive", *common, memory=memory)
+    kept = _kept(model, file, pixels, spec)
+    raw = integer_tflite(file, w4a8, "adaptive", *common, eight_bit=kept, memory=memory)
+    yield f"w4a8, mixed ({len(kept)} in 8 bits)", raw
+
+
+def _plain(file: Path, statistics: Statistics) -> bytes:
+    """w4a8 with the extremes as ranges and the biases as they are."""
+    graph = read_tflite(file)
+    ranges = {graph.tensors[i].name: (a.low, a.high) for i, a in statistics.activations.items()}
+    bits = weight_bits(graph, SCHEMES["w4a8"])
+    narrow = [graph.tensors[i].name for i, width in bits.items() if width == 4]
+    return write_integer_model(file, ranges, 8, narrow)
+
+
+def _kept(model: TrainedModel, file: Path, pixels: Any, spec: Preprocess) -> list[int]:
+    """The layers that `convert` would keep at 8 bits if these images were all: two thirds
+    calibrate, the rest judges."""
+    own, gate = pixels[: 2 * len(pixels) // 3], pixels[2 * len(pixels) // 3 :]
+
+    def samples() -> Iterator[Any]:
+        return (normalise(p[None], spec) for p in own)
+
+    graph, scheme = read_tflite(file), SCHEMES["w4a8"]
+    activation = output_activation(graph)
+    bits = weight_bits(graph, scheme)
+    ranked = by_worth(measure(file.read_bytes(), graph, samples, bits, activation, silent))
+    reference = model.predict(normalise(gate, spec))
+    statistics = statistics_of(file, samples())
+    memory = Memory()
+
+    def drop_of(count: int) -> float:
+        raw = integer_tflite(
+            file, scheme, "adaptive", statistics, spec, samples, silent,
+            eight_bit=[s.layer for s in ranked[:count]], memory=memory,
+        )  # fmt: skip
+        candidate = file.with_name("probe.tflite")
+        candidate.write_bytes(raw)
+        chosen = _scores(candidate, gate, spec).argmax(axis=1)
+        drop = 100 * expected_loss(reference, chosen, activation)
+        print(f"  {count} layers in 8 bits: {len(raw):,} B, {drop:.2f} lost", flush=True)
+        return drop
+
+    count = fewest(shares_left(ranked), drop_of, scheme.max_drop)
+    return [s.layer for s in ranked[: len(ranked) if count is None else count]]
 
 
 def _scores(candidate: Path, pixels: Any, spec: Preprocess) -> Any:

@@ -125,14 +125,15 @@ class Decision:
 @dataclass(frozen=True)
 class Attempt:
     """One way of rounding that was tried. drop: points lost on the runtime that lost most. bytes:
-    of the file; null in older manifests. eight_bit: names of the layers that kept 8
-    bits where the scheme has fewer."""
+    of the file; null in older manifests. eight_bit: names of the layers that kept 8 bits where the
+    scheme has fewer. taken: it is this artifact."""
 
     method: str
     drop: float
     passed: bool
     bytes: int | None = None
     eight_bit: tuple[str, ...] = ()
+    taken: bool = False
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,28 @@ def conversion_table(artifacts: Sequence[Artifact]) -> str:
     return table(head, rows)
 
 
+def attempts_table(artifacts: Sequence[Artifact]) -> str:
+    """What was tried for each scheme that took more than one attempt; empty where none did.
+
+    8-bit: layers that kept 8 bits where the scheme has fewer."""
+    rows = []
+    for m in (a.manifest for a in artifacts if len(a.manifest.attempts) > 1):
+        for i, t in enumerate(m.attempts):
+            rows.append(
+                [
+                    m.scheme if i == 0 else "",
+                    t.method,
+                    str(len(t.eight_bit)),
+                    NOTHING if t.bytes is None else f"{t.bytes:,}",
+                    f"{t.drop:.2f}",
+                    "passed" if t.passed else "failed",
+                    "taken" if t.taken and t.passed else "kept aside" if t.taken else "",
+                ]
+            )
+    head = ["scheme", "tried", "8-bit", "bytes", "points lost", "gate", ""]
+    return table(head, rows, left=2) if rows else ""
+
+
 def conversion_summary(artifacts: Sequence[Artifact]) -> list[str]:
     """What was judged, each failure's reasons, and where each artifact lies."""
     m = artifacts[0].manifest
@@ -81,9 +103,11 @@ def conversion_summary(artifacts: Sequence[Artifact]) -> list[str]:
             "model's own probabilities"
         )
     for a in artifacts:
-        if len(a.manifest.attempts) > 1:
-            tried = ", ".join(f"{t.method} lost {t.drop:.2f}" for t in a.manifest.attempts)
-            lines.append(f"{a.manifest.scheme}: tried {tried}; took {a.manifest.method}")
+        if len(a.manifest.attempts) > 1 and not a.manifest.gate.passed:
+            lines.append(
+                f"{a.manifest.scheme}: no attempt passed; kept the one that lost least, "
+                f"{a.manifest.method}, under a name that says so"
+            )
         for check in a.manifest.gate.checks:
             lines += [f"{a.manifest.scheme} on {check.runtime}: {p}" for p in check.problems]
     lines += [f"{a.manifest.scheme}: {a.path}" for a in artifacts]

@@ -72,6 +72,11 @@ SCHEME_NAMES = "float32, float16, int8, int16x8, w4a8"
     metavar="PYTHON",
     help="Also judge in this Python's environment (tflite-runtime).",
 )
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Draw what was lost against bytes into this PNG.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace artifacts once the new ones are complete.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def convert(
@@ -94,6 +99,7 @@ def convert(
     from edge_sdk import report
     from edge_sdk.convert.pipeline import ConvertRequest, conversion_report
     from edge_sdk.convert.pipeline import convert as run
+    from edge_sdk.plots import check_plot, write_conversion_plot
 
     request = ConvertRequest(
         model=model,
@@ -111,14 +117,20 @@ def convert(
         depthwise_bits=int(given["depthwise_bits"]),
         overwrite=given["overwrite"],
     )
+    if given["plot"] is not None:
+        check_plot(given["plot"])
     with Bars() as bars:
         result = run(request, bars)
+    if given["plot"] is not None:
+        write_conversion_plot(given["plot"], result.name, result.artifacts)
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
     if as_json:
         click.echo(json.dumps(conversion_report(result), ensure_ascii=False))
     else:
         click.echo(report.conversion_table(result.artifacts))
+        if tried := report.attempts_table(result.artifacts):
+            click.echo(f"\n{tried}\n")
         click.echo("\n".join(report.conversion_summary(result.artifacts)))
     if not result.passed:
         raise SystemExit(1)

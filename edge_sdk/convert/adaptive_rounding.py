@@ -33,6 +33,7 @@ HOLD = 0.05
 WINDOWS_PER_IMAGE = 1000
 # A depthwise channel's second moment has only 9 x 9 entries.
 DEPTHWISE_WINDOWS_PER_IMAGE = 200
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -159,25 +160,40 @@ def _observe(
         else:
             means = means[:, None]
         return _Inputs(means[0], means[1])
-    rng = np.random.default_rng(0)
     most = DEPTHWISE_WINDOWS_PER_IMAGE if depthwise else WINDOWS_PER_IMAGE
-    count = 0
+    windows = (
+        # the same seed for both of a pair: they show the same windows
+        tuple(_windows(v, height, width, most, seed, depthwise=depthwise) for v in pair)
+        for seed, pair in enumerate(pairs)
+    )
+    rows = 0
     sums: list[Any] = [0.0, 0.0, 0.0, 0.0]
-    for pair in pairs:
-        seed = int(rng.integers(1 << 32))  # both of a pair show the same windows
-        x, y = (_windows(v, height, width, most, seed, depthwise=depthwise) for v in pair)
-        count += x.shape[1]
-        sums[0] = sums[0] + x.sum(axis=1, dtype=np.float64)
-        sums[1] = sums[1] + y.sum(axis=1, dtype=np.float64)
-        sums[2] = sums[2] + y.transpose(0, 2, 1) @ y
-        sums[3] = sums[3] + x.transpose(0, 2, 1) @ y
-    mean, mean_rounded = sums[0] / count, sums[1] / count
+    for batch in _batches(windows):
+        x, y = (np.concatenate(side, axis=1) for side in zip(*batch, strict=True))
+        rows += x.shape[1]
+        moments = (x.sum(axis=1, dtype=np.float64), y.sum(axis=1, dtype=np.float64))
+        turned = y.transpose(0, 2, 1)
+        products = (turned @ y, x.transpose(0, 2, 1) @ y)
+        sums = [total + part for total, part in zip(sums, (*moments, *products), strict=True)]
+    mean, mean_rounded = sums[0] / rows, sums[1] / rows
     return _Inputs(
         mean,
         mean_rounded,
-        sums[2] / count - mean_rounded[:, :, None] * mean_rounded[:, None, :],
-        sums[3] / count - mean[:, :, None] * mean_rounded[:, None, :],
+        sums[2] / rows - mean_rounded[:, :, None] * mean_rounded[:, None, :],
+        sums[3] / rows - mean[:, :, None] * mean_rounded[:, None, :],
     )
+
+
+def _batches(windows: Iterator[tuple[Floats, ...]]) -> Iterator[list[tuple[Floats, ...]]]:
+    """Of some images each: many small products take far longer than a few large ones."""
+    batch: list[tuple[Floats, ...]] = []
+    for pair in windows:
+        batch.append(pair)
+        if len(batch) * pair[0].shape[1] >= ROWS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _channel_means(x: Floats) -> Doubles:

@@ -37,9 +37,10 @@ class Candidate:
     def size(self) -> int:
         return self.model.stat().st_size
 
-    def attempt(self) -> Attempt:
+    def attempt(self, *, taken: bool) -> Attempt:
         """For the manifest."""
-        return Attempt(self.method or "", self.drop, self.gate.passed, self.size, self.eight_bit)
+        method = self.method or ""
+        return Attempt(method, self.drop, self.gate.passed, self.size, self.eight_bit, taken)
 
 
 @dataclass(frozen=True)

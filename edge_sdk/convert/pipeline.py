@@ -280,7 +280,7 @@ def _make(
         return measure(raw, graph, samples, bits, job.activation, progress)
 
     taken, tried = choose(_methods(request, scheme), Workshop(make, sensitivities, max_drop))
-    return _write(request, job, scheme, taken, [c.attempt() for c in tried])
+    return _write(request, job, scheme, taken, [c.attempt(taken=c is taken) for c in tried])
 
 
 def _methods(request: ConvertRequest, scheme: Scheme) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def test_mixed_keeps_as_few_layers_as_will_do(tmp_path: Path) -> None:
     candidate, tried = choose(tuple(METHODS), workshop(tmp_path, drops, seen))
     assert candidate.eight_bit == ("early", "middle")  # 2.4 * 10 / 17 = 1.41
     assert candidate.gate.passed
-    attempts = [c.attempt() for c in tried]
+    attempts = [c.attempt(taken=c is candidate) for c in tried]
+    assert [a.taken for a in attempts].index(True) == seen.index(("mixed", 2))
     assert attempts[0].bytes == 1000
     assert attempts[0].eight_bit == ()
     assert [a.method for a in attempts][:2] == ["min-max", "adaptive"]

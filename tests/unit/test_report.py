@@ -5,13 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from edge_sdk.artifact import FORMAT, Artifact, Check, Gate, Manifest, Sample, Source, TensorInfo
+from edge_sdk.artifact import (
+    FORMAT,
+    Artifact,
+    Attempt,
+    Check,
+    Gate,
+    Manifest,
+    Sample,
+    Source,
+    TensorInfo,
+)
 from edge_sdk.benchmark.estimate import Estimate
 from edge_sdk.benchmark.measure import Machine, Measurement
 from edge_sdk.benchmark.run import Benchmark
 from edge_sdk.preprocess import Preprocess
 from edge_sdk.profiles import load_profile, profile_names
 from edge_sdk.report import (
+    attempts_table,
     benchmark_notes,
     benchmark_table,
     conversion_summary,
@@ -87,6 +98,29 @@ def test_a_runtime_that_failed_shows_no_figures() -> None:
     only = conversion_table([artifact(LOST)])
     assert cells(only, 2)[3:] == ["-", "-", "-", "tflite-runtime", "FAILED"]
     assert "it crashed" in "\n".join(conversion_summary([artifact(GOOD, LOST)]))
+
+
+def tried(*attempts: Attempt, passed: bool = True) -> Artifact:
+    a = artifact(replace(GOOD, passed=passed))
+    return replace(a, manifest=replace(a.manifest, attempts=attempts, method=attempts[-1].method))
+
+
+def test_what_was_tried_what_each_gave_and_what_was_taken() -> None:
+    first = Attempt("min-max", 7.85, False, 2_489_504)
+    last = Attempt("mixed", 1.25, True, 2_519_200, ("a", "b"), taken=True)
+    text = attempts_table([tried(first, last)])
+    assert cells(text, 2) == ["int8", "min-max", "0", "2,489,504", "7.85", "failed"]
+    assert cells(text, 3) == ["mixed", "2", "2,519,200", "1.25", "passed", "taken"]
+    # A manifest from before the bytes were noted.
+    assert cells(attempts_table([tried(Attempt("min-max", 7.85, False), last)]), 2)[3] == "-"
+    assert attempts_table([artifact(GOOD), tried(last)]) == ""
+
+
+def test_a_rejected_one_is_said_to_be_kept_aside() -> None:
+    attempts = (Attempt("min-max", 7.85, False, 9), Attempt("mixed", 2.0, False, 9, (), True))
+    found = tried(*attempts, passed=False)
+    assert "kept aside" in attempts_table([found])
+    assert any("no attempt passed; kept the one" in x for x in conversion_summary([found]))
 
 
 def test_without_labels_the_loss_is_called_estimated() -> None:
