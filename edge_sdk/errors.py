@@ -7,7 +7,8 @@
     |  `- ArtifactError       a folder that is no (whole) artifact          exit 1
     |- TrainingError          a training that cannot go on                  exit 1
     |- BackendError           an interpreter that is missing or fails       exit 1
-    `- ProfileError           a device profile that is wrong                exit 1
+    |- ProfileError           a device profile that is wrong                exit 1
+    `- DeviceError            a device that is not reached or fails         exit 1
 
 A message names the option or field, the bad value and the valid ones, and says what to do.
 """
@@ -49,6 +50,10 @@ class BackendError(EdgeError):
 
 
 class ProfileError(EdgeError):
+    pass
+
+
+class DeviceError(EdgeError):
     pass
 
 

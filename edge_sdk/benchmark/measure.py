@@ -35,13 +35,15 @@ class State:
     """One look at a machine's clock and heat; None: it does not say.
 
     clock_mhz: of its fastest core at that moment; clock_max_mhz: the highest it may take.
-    throttled: the firmware's bits (`vcgencmd get_throttled`), where it is a Raspberry Pi."""
+    throttled: the firmware's bits (`vcgencmd get_throttled`), where it is a Raspberry Pi.
+    cooling: how far the kernel holds the clock back for heat; 0 is not at all."""
 
     governor: str | None = None
     clock_mhz: float | None = None
     clock_max_mhz: float | None = None
     temperature_c: float | None = None
     throttled: int | None = None
+    cooling: int | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,14 @@ def measure(
 
 
 def measurement(
-    report: dict[str, Any], threads: int, warmup: int, machine: Machine, where: str = HERE
+    report: dict[str, Any],
+    threads: int,
+    warmup: int,
+    machine: Machine,
+    *,
+    where: str = HERE,
+    conditions: Conditions | None = None,
+    warnings: tuple[str, ...] = (),
 ) -> Measurement:
     """What a worker's report of its task "time" says (see backends/worker.py)."""
     times = np.asarray(report["times_ms"])
@@ -148,6 +157,8 @@ def measurement(
         rss_model_bytes=report["rss_peak_bytes"] - report["rss_before_bytes"],
         machine=machine,
         where=where,
+        conditions=conditions,
+        warnings=warnings,
     )
 
 

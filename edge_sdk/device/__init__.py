@@ -1,0 +1,1 @@
+"""Measures a model on another machine: over SSH on a board, over adb on a phone."""
