@@ -35,9 +35,9 @@ def training_text(training: Training) -> str:
                 for name, c in m["classes"].items()
             ]
             lines.append(table([f"{part}: class", "images", "accuracy", "ROC area"], rows))
-    origin = "measured on simulated images" if data["simulated"] else "measured"
+    origin = facts["metrics"]["origin"]
     lines.append(
-        f"{origin}, float32; in brackets 95 % intervals over groups; {run['epochs_run']} epochs, "
+        f"{origin}; in brackets 95 % intervals over groups; {run['epochs_run']} epochs, "
         f"number {run['epoch_kept']} kept, {run['wall_seconds']:,} s, {run['machine']}"
     )
     if not data["grouped"]:
