@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_sdk.errors import BackendError
+from edge_sdk.errors import BackendError, ModelError
 from edge_sdk.quiet import quiet
 from edge_sdk.tflite_file import Graph
 
@@ -47,7 +47,8 @@ class Statistics:
 def collect(model: Path, graph: Graph, samples: Iterator[Floats]) -> Statistics:
     """Statistics of a float .tflite over samples, each (1, H, W, 3), normalised.
 
-    Raises BackendError when LiteRT is not installed: only it keeps every tensor readable."""
+    Raises BackendError when LiteRT is not installed: only it keeps every tensor readable;
+    ModelError for values that are not finite, which no integer can stand for."""
     interpreter = open_readable(model.read_bytes())
     active = [t.index for t in graph.tensors if t.data is None and t.dtype == "float32"]
     fed = {op.inputs[0] for op, _ in graph.weights()}
@@ -68,6 +69,13 @@ def collect(model: Path, graph: Graph, samples: Iterator[Floats]) -> Statistics:
             if index in fed:
                 mean = value.reshape(-1, value.shape[-1]).mean(axis=0, dtype=np.float64)
                 sums[index] = sums.get(index, 0.0) + mean
+    for index, ends in extremes.items():
+        if not np.isfinite(ends).all():
+            raise ModelError(
+                f"the float model computes values that are not finite numbers ('"
+                f"{graph.tensors[index].name}'), and integers cannot stand for those: check its "
+                "weights and the normalisation, or convert to float32 to see its answers judged"
+            )
     return Statistics(
         {
             i: Activation(

@@ -278,3 +278,114 @@ def test_the_exported_file_lies_on_the_learned_grid(sources: Path) -> None:
         on_grid = levels.reshape(weights.shape) * stored.scales.reshape(shape)
         np.testing.assert_allclose(on_grid, weights, rtol=1e-5, atol=1e-7, err_msg=op.name)
     assert checked == 1
+
+
+def test_a_walk_gives_what_the_whole_model_gives(sources: Path) -> None:
+    from edge_sdk.convert.calibrate import open_readable
+    from edge_sdk.convert.walk import Walk, alive_before, no_edit
+    from edge_sdk.tflite_file import read_tflite
+
+    path = sources / "good_float.tflite"
+    graph, raw = read_tflite(path), path.read_bytes()
+    rng = np.random.default_rng(2)
+    images = [rng.standard_normal((1, 32, 32, 3)).astype(np.float32) for _ in range(3)]
+    walk = Walk(raw, graph, lambda: iter(images), no_edit)
+    whole = open_readable(raw)
+    for position in range(len(graph.operators) + 1):
+        for image, alive in zip(images, walk.before(position), strict=True):
+            assert set(alive) == alive_before(graph, position)
+            whole.set_tensor(graph.inputs[0], image)
+            whole.invoke()
+            for index, values in alive.items():
+                np.testing.assert_allclose(
+                    values, whole.get_tensor(index), rtol=1e-4, atol=1e-5, err_msg=str(position)
+                )
+
+
+def test_sensitivity_is_of_the_narrow_layers_and_mixed_widens_them(sources: Path) -> None:
+    from dataclasses import replace
+
+    from edge_sdk.convert.quantise import integer_tflite, statistics_of, weight_bits
+    from edge_sdk.convert.schemes import SCHEMES
+    from edge_sdk.convert.sensitivity import by_worth, measure
+    from edge_sdk.preprocess import Preprocess
+    from edge_sdk.progress import silent
+    from edge_sdk.tflite_file import read_tflite
+
+    path = sources / "good_float.tflite"
+    graph = read_tflite(path)
+    rng = np.random.default_rng(3)
+    images = [rng.uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32) for _ in range(12)]
+    scheme = replace(SCHEMES["w4a8"], depthwise_bits=4)
+    bits = weight_bits(graph, scheme)
+    found = measure(path.read_bytes(), graph, lambda: iter(images), bits, "softmax", silent)
+    kernels = {op.outputs[0]: kernel for op, kernel in graph.weights()}
+    assert [s.layer for s in found] == [i for i, width in bits.items() if width == 4]
+    assert [s.cost for s in found] == [kernels[s.layer].elements // 2 for s in found]
+    assert all(s.harm > 0 for s in found)
+    fewer = {i: min(width, 8 if width == 8 else 2) for i, width in bits.items()}
+    coarse = measure(path.read_bytes(), graph, lambda: iter(images), fewer, "softmax", silent)
+    harm = {s.layer: s.harm for s in coarse}
+    assert all(harm[s.layer] > s.harm for s in found)
+    made = path.with_name("mixed.tflite")
+    raw = integer_tflite(
+        path, scheme, "adaptive", statistics_of(path, iter(images)), Preprocess(32, 32),
+        lambda: iter(images), silent, eight_bit=[by_worth(found)[0].layer],
+    )  # fmt: skip
+    made.write_bytes(raw)
+    types = read_tflite(made).weight_types()
+    assert types["FULLY_CONNECTED int8"] == 1
+    assert sum(n for name, n in types.items() if name.endswith("int4")) == 1
+
+
+@pytest.mark.tflite_runtime
+def test_depthwise_kernels_in_four_bits_run_on_both_runtimes(
+    sources: Path, cells: Path, tmp_path: Path, edge_sdk, tflite_runtime_python: str
+) -> None:
+    done = edge_sdk(
+        "convert", sources / "good.keras", "--to", "w4a8", "--depthwise-bits", 4, "--data", cells,
+        "--method", "mixed", "--max-drop", 20, "--out", tmp_path, "--plot", tmp_path / "x.png",
+        "--runtime-python", tflite_runtime_python,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    manifest = read_artifact(tmp_path / "good-w4a8").manifest
+    assert manifest.weight_types["DEPTHWISE_CONV_2D int4"] == 1
+    assert [c.runtime for c in manifest.gate.checks] == ["litert", "tflite-runtime"]
+    assert [(a.method, a.taken) for a in manifest.attempts] == [("mixed", True)]
+    assert (tmp_path / "x.png").exists()
+    counted = edge_sdk("cost", tmp_path / "good-w4a8")
+    assert counted.returncode == 0, counted.stderr
+
+
+def test_values_that_are_not_finite_are_no_ground_for_integers(
+    sources: Path, cells: Path, tmp_path: Path, edge_sdk
+) -> None:
+    done = edge_sdk(
+        "convert", sources / "nan.keras", "--to", "w4a8", "--data", cells, "--out", tmp_path
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "not finite numbers" in done.stderr
+
+
+def test_all_that_was_tried_is_told_when_nothing_passes(
+    sources: Path, cells: Path, tmp_path: Path, edge_sdk
+) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in cells.rglob("*.png"):
+        (flat / path.name).write_bytes(path.read_bytes())
+    done = edge_sdk(
+        "convert", sources / "undecided.keras", "--to", "w4a8", "--data", flat,
+        "--out", tmp_path, "--max-drop", 0,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "kept aside" in done.stdout
+    attempts = read_artifact(tmp_path / "undecided-w4a8.rejected").manifest.attempts
+    assert [a.method for a in attempts] == ["min-max", "adaptive", "mixed"]
+    assert [len(a.eight_bit) for a in attempts] == [0, 0, 1]
+    assert not any(a.passed for a in attempts)
+    assert [a.taken for a in attempts].count(True) == 1
+    report = json.loads((tmp_path / "undecided-report.json").read_text())
+    assert len(report["artifacts"][0]["attempts"]) == 3
