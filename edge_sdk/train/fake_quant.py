@@ -212,10 +212,10 @@ def update_thresholds(net: Any, momentum: float = MOMENTUM) -> None:
     for layer in _with_kernels(net):
         if layer.threshold is None:
             continue
-        kernel = np.asarray(layer.kernel)
+        kernel = layer.kernel.numpy()
         largest = np.abs(kernel).max(axis=layer.axes, keepdims=True)
         largest[largest == 0] = 1.0
-        old = np.asarray(layer.threshold)
+        old = layer.threshold.numpy()
         if layer.thresholds == "lsq":
             new = np.exp(old) if momentum else best_clip(kernel, layer.axes, layer.top)
             layer.threshold.assign(np.log(np.clip(new, SMALLEST_SHARE * largest, largest)))
