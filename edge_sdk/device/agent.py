@@ -12,6 +12,7 @@ A folder whose owner was killed (power cut, SIGKILL) is removed by the next agen
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import importlib.metadata
@@ -27,6 +28,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ PREFIX = "edge-sdk-run-"
 SILENCE_S = 30.0
 BEAT_S = 1.0
 STALE_S = 600.0
+PR_SET_PDEATHSIG = 1
 # import name -> distribution
 PACKAGES = {
     "numpy": "numpy",
@@ -292,6 +295,7 @@ class Agent:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=end_with_parent(),
         )
         try:
             output, errors, clocks = self.watch(worker, timeout_s)
@@ -328,6 +332,15 @@ class Agent:
             gone = not self.orders.empty() and self.orders.queue[0] is None
             if gone or time.monotonic() - self.heard > SILENCE_S:
                 raise SystemExit(1)
+
+
+def end_with_parent() -> Callable[[], object] | None:
+    """To be called in a new process: Linux kills it when this one ends, however it ends."""
+    try:
+        control = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+    return lambda: control(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def last_line(output: bytes) -> dict[str, Any] | None:

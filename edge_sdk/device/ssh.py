@@ -228,19 +228,21 @@ class SshDevice:
         assert self._channel is not None
         end = time.monotonic() + timeout_s
         while True:
-            left = end - time.monotonic()
+            left = max(0.0, end - time.monotonic())
+            wait = min(left, self._silence_s) if self._hello else left
             try:
-                message = self._channel.receive(min(max(left, 0.0), self._silence_s))
+                message = self._channel.receive(wait)
             except ChannelClosedError as e:
                 raise DeviceError(f"{self.host}: {self._why(e)}") from e
             except SilentError as e:
-                waited = f"nothing came for {min(timeout_s, self._silence_s):g} s"
-                raise DeviceError(f"{self.host} does not answer: {waited}") from e
+                raise DeviceError(
+                    f"{self.host} does not answer: nothing came for {wait:.3g} s"
+                ) from e
             if "error" in message:
                 raise self._error(message, model)
             if key in message:
                 return message
-            if left <= 0:
+            if not left:
                 raise DeviceError(f"{self.host} gave no {key} within {timeout_s:g} s")
 
     def _error(self, message: dict[str, Any], model: str) -> EdgeError:
