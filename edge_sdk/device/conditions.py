@@ -28,7 +28,7 @@ def _warnings(c: Conditions) -> Iterator[str]:
     if c.before.governor not in (None, "performance"):
         yield (
             f"the clock governor is {c.before.governor}, not performance: a short or idle run is "
-            "timed at a lower clock (there: echo performance | sudo tee "
+            "timed at a lower clock (on Linux: echo performance | sudo tee "
             "/sys/devices/system/cpu/cpufreq/policy*/scaling_governor)"
         )
     low, high = c.clock_low_mhz, c.clock_high_mhz
