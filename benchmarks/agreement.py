@@ -6,7 +6,7 @@ squared error, biases corrected: what `--method min-max` does), adaptive, and mi
 in 8 bits are chosen on the calibrating half alone. Each half of the images calibrates once and is
 judged once; same images for all.
 
-    python benchmarks/agreement.py MODEL.keras IMAGES --normalise tf|torch|unit|none
+    python benchmarks/agreement.py MODEL.keras IMAGES --normalise tf|torch|unit|none [--ours]
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--normalise", choices=NORMALISATIONS, default="tf")
+    parser.add_argument("--ours", action="store_true", help="leave the peers out")
     args = parser.parse_args()
     halves = split_groups(read_dataset(args.data).items, (1, 1), 0)
     rows: dict[str, list[tuple[float, float, int]]] = {}
@@ -96,7 +97,7 @@ def main() -> None:
         file.write_bytes(float_tflite(model))
         activation = output_activation(read_tflite(file))
         for ours, theirs in ((0, 1), (1, 0)):
-            made = _candidates(model, file, pixels[ours], spec)
+            made = _candidates(model, file, pixels[ours], spec, peers=not args.ours)
             reference = model.predict(normalise(pixels[theirs], spec))
             for name, raw in made:
                 row = name.split(" (")[0]
@@ -118,16 +119,17 @@ def main() -> None:
 
 
 def _candidates(
-    model: TrainedModel, file: Path, pixels: Any, spec: Preprocess
+    model: TrainedModel, file: Path, pixels: Any, spec: Preprocess, *, peers: bool
 ) -> Iterator[tuple[str, bytes]]:
     """All that the calibrating half gives; `pixels` is all that is known here."""
 
     def samples() -> Iterator[Any]:
         return (normalise(p[None], spec) for p in pixels)
 
-    yield "TensorFlow int8", tensorflow_int8(model, samples)
-    yield "litert-quantizer int8", litert_quantizer(file, samples, 8)
-    yield "litert-quantizer w4a8", litert_quantizer(file, samples, 4)
+    if peers:
+        yield "TensorFlow int8", tensorflow_int8(model, samples)
+        yield "litert-quantizer int8", litert_quantizer(file, samples, 8)
+        yield "litert-quantizer w4a8", litert_quantizer(file, samples, 4)
     statistics = statistics_of(file, samples())
     common = (statistics, spec, samples, silent)
     yield "int8, clipped", integer_tflite(file, SCHEMES["int8"], "min-max", *common)

@@ -30,7 +30,7 @@ Doubles = npt.NDArray[np.float64]
 
 # How firmly W' is held at W, as a share of the mean second moment.
 HOLD = 0.05
-WINDOWS_PER_IMAGE = 1000
+WINDOWS_PER_IMAGE = 3000
 # A depthwise channel's second moment has only 9 x 9 entries.
 DEPTHWISE_WINDOWS_PER_IMAGE = 200
 ROWS_AT_ONCE = 4096
