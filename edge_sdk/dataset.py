@@ -44,11 +44,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures in a fixed order. labels: the class names in sorted order, empty if unlabelled."""
+    """Pictures in a fixed order. labels: the class names in sorted order, empty if unlabelled.
+    part: which part of a split it is, if one (see read_part)."""
 
     root: Path
     items: tuple[Item, ...]
     labels: tuple[str, ...]
+    part: str | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,6 +58,12 @@ class Dataset:
     @property
     def simulated(self) -> bool:
         return (self.root / SIMULATED_MARK).is_file()
+
+    @property
+    def name(self) -> str:
+        """What records and tables call it."""
+        name = self.root.resolve().name
+        return name if self.part is None else f"{name} ({self.part} part)"
 
     def subset(self, items: Sequence[Item]) -> Dataset:
         return replace(self, items=tuple(items))
@@ -207,7 +215,7 @@ def read_part(data: Dataset, file: Path, part: str) -> Dataset:
     found = read_split(data, file)[part]
     if not found:
         raise DataError(f"{file}: no image of {data.root} is in the part {part}")
-    return data.subset(found)
+    return replace(data, items=found, part=part)
 
 
 def refuse_twins(used: Dataset, judged: Dataset, why: str) -> None:

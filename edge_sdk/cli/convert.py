@@ -45,6 +45,12 @@ SCHEME_NAMES = "float32, float16, int8, int16x8, w4a8"
 @click.option(
     "--samples", type=click.IntRange(1), help="Images to judge on [500, or half of a small folder]."
 )
+@click.option(
+    "--split-file",
+    metavar="CSV",
+    type=click.Path(path_type=Path),
+    help="A training's split.csv: calibrate on its training part, judge on its validation part.",
+)
 @click.option("--seed", default=0, show_default=True, help="Draws the images.")
 @click.option(
     "--max-drop",
@@ -110,6 +116,7 @@ def convert(
         preprocess=read_preprocess(given),
         calibration=given["calibration"],
         samples=given["samples"],
+        split_file=given["split_file"],
         seed=given["seed"],
         max_drop=given["max_drop"],
         runtime_pythons=pythons,

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -57,7 +57,8 @@ TOOLS = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "numpy", "
 class ConvertRequest:
     """model: None for the embedded default. max_drop: None for each scheme's own.
 
-    calibration, samples: how many images calibrate and judge; None for the defaults. method: one
+    calibration, samples: how many images calibrate and judge; None for the defaults. split_file:
+    a training's split, see sampling.choose. method: one
     of choose.METHODS, or auto for each in turn until the gate is passed (8 bits: the first only).
     depthwise_bits: 8, or 4 for w4a8's depthwise kernels too."""
 
@@ -69,6 +70,7 @@ class ConvertRequest:
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
     calibration: int | None = None
     samples: int | None = None
+    split_file: Path | None = None
     seed: int = 0
     max_drop: float | None = None
     runtime_pythons: tuple[str, ...] = ()
@@ -123,7 +125,9 @@ def convert(request: ConvertRequest, progress: Progress = silent) -> Conversion:
     for scheme in schemes:
         refuse_existing(request.out / f"{name}-{scheme.name}", replace=request.overwrite)
     data = read_dataset(request.data)
-    drawn = sampling.choose(data, request.calibration, request.samples, request.seed)
+    drawn = sampling.choose(
+        data, request.calibration, request.samples, request.seed, request.split_file
+    )
     runtimes = find_runtimes(request.runtime_pythons)
     with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
         scratch = Path(folder)
@@ -190,6 +194,8 @@ def _prepare(
     if any(scheme.integer for scheme in schemes):
         images = watched(list(calibration.pixels), "calibrate", progress)
         statistics = statistics_of(float_model, (normalise(x[None], spec) for x in images))
+    parts = (None, None) if request.split_file is None else (sampling.CALIBRATES, sampling.JUDGES)
+    data_of = [replace(data, part=part) for part in parts]
     job = _Job(
         name=name,
         model=model,
@@ -199,9 +205,9 @@ def _prepare(
         activation=output_activation(graph),
         calibration=calibration.pixels,
         statistics=statistics,
-        calibration_sample=sampling.record(data, calibration.items, request.seed),
+        calibration_sample=sampling.record(data_of[0], calibration.items, request.seed),
         judged=Judged(judged.pixels, reference, truth),
-        judged_sample=sampling.record(data, judged.items, request.seed),
+        judged_sample=sampling.record(data_of[1], judged.items, request.seed),
         runtimes=tuple(runtimes),
     )
     return job, notes + label_notes

@@ -15,6 +15,7 @@ from edge_sdk.dataset import (
     check_unreadable,
     draw,
     open_image,
+    read_part,
     split_groups,
 )
 from edge_sdk.errors import DataError
@@ -24,6 +25,8 @@ from edge_sdk.progress import Progress, watched
 
 CALIBRATION = 200
 JUDGED = 500
+# Of a training's split. The test part is for the judgement that nothing is chosen by.
+CALIBRATES, JUDGES = "train", "validation"
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,10 @@ class Loaded:
 
 
 def choose(
-    data: Dataset, calibration: int | None, judged: int | None, seed: int
+    data: Dataset, calibration: int | None, judged: int | None, seed: int, split: Path | None = None
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     """Calibration and judged items; a count of None means the default, or half of a small folder.
+    With the file of a `split` they come from its parts CALIBRATES and JUDGES.
 
     Raises DataError when a count that was asked for is not there, or one group holds it all."""
     count = len(data)
@@ -52,7 +56,10 @@ def choose(
             calibration or max(1, count - (judged or count // 2)),
             judged or max(1, count - (calibration or count // 2)),
         )
-    pools = split_groups(data.items, shares, seed)
+    if split is None:
+        pools = split_groups(data.items, shares, seed)
+    else:
+        pools = [read_part(data, split, part).items for part in (CALIBRATES, JUDGES)]
     for (option, asked, _), pool in zip(wanted, pools, strict=True):
         if asked is not None and asked > len(pool):
             raise DataError(
@@ -88,4 +95,4 @@ def load(items: Sequence[Item], spec: Preprocess, step: str, progress: Progress)
 
 def record(data: Dataset, items: Sequence[Item], seed: int) -> Sample:
     images = tuple(ImageRecord(data.name_of(i), sha256(i.path), i.group) for i in items)
-    return Sample(data.root.name, data.simulated, seed, images)
+    return Sample(data.name, data.simulated, seed, images)

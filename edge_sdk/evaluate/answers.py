@@ -88,7 +88,7 @@ def run_all(
     times: list[list[float]] = [[] for _ in opened]
     kept: list[Item] = []
     bad = []
-    for item in watched(dataset.items, f"run on {dataset.root.name[:20]}", progress):
+    for item in watched(dataset.items, f"run on {dataset.name[:20]}", progress):
         try:
             image = open_image(item.path)
         except DataError:
@@ -123,7 +123,7 @@ def _describe(
     truth = np.array([labels.index(i.label or "") for i in kept], np.int64)
     counts = {label: int((truth == n).sum()) for n, label in enumerate(labels)}
     info = DataInfo(
-        name=dataset.root.resolve().name,
+        name=dataset.name,
         simulated=dataset.simulated,
         images=len(kept),
         unreadable=bad,

@@ -58,8 +58,6 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> Compariso
     positive, notes = _positive(labels, request.positive, stored)
     notes += [f"{m.name}: {text}" for m in models for text in m.notes]
     judged = read_labelled(request.data, request.group, labels, request.split_file, "test")
-    if request.split_file is not None:
-        notes.append(f"judged on the test part of {request.split_file}")
     fitting = None
     if request.calibrate is not None:
         split = request.split_file if _same(request.calibrate, request.data) else None

@@ -203,6 +203,42 @@ def test_labels_that_are_not_the_models(models: Path, make_images: Make) -> None
         run(models / "tiny-int8.tflite", data=make_images(["1.png"], "b"))
 
 
+def test_a_split_says_what_is_judged_and_what_calibrates(
+    artifact: Path, data: Path, tmp_path: Path
+) -> None:
+    parts = ["train", "train", "validation", "validation", "test", "test"]  # of groups p0 to p5
+    rows = [f"{i:02}.png,{parts[i // 6]}" for i in range(36)]
+    split = tmp_path / "split.csv"
+    split.write_text("\n".join(["file,part", *rows]))
+    c = run(artifact, data=data, split_file=split)
+    assert (c.data.images, c.data.groups) == (12, 2)
+    assert c.data.name == "judged (test part)"
+    c = run(artifact, data=data, split_file=split, calibrate=data)
+    assert c.calibration is not None
+    assert (c.calibration.images, c.data.images) == (12, 12)
+    # The same again by folders of their own.
+    cut = {}
+    for part in ("validation", "test"):
+        cut[part] = tmp_path / part
+        shutil.copytree(data, cut[part])
+        kept = (data / "index.csv").read_text().splitlines()[1:]
+        kept = [r for i, r in enumerate(kept) if parts[i // 6] == part]
+        (cut[part] / "index.csv").write_text("\n".join(["file,label,group,slide", *kept]))
+    apart = run(artifact, data=cut["test"], calibrate=cut["validation"])
+    assert apart.models[0].figures == c.models[0].figures
+    decision, other = c.models[0].decision, apart.models[0].decision
+    assert decision is not None
+    assert decision.data == "judged (validation part)"
+    assert other == replace(decision, data="validation")
+    # Another folder is calibrated on as it is.
+    assert run(artifact, data=data, split_file=split, calibrate=cut["validation"]).calibration
+    split.write_text("\n".join(["file,part", *rows]).replace("01.png,train", "01.png,test"))
+    with pytest.raises(DataError, match="1 groups straddle parts, the first is 'p0'"):
+        run(artifact, data=data, split_file=split)
+    with pytest.raises(DataError, match="2 groups straddle parts, the first is 'slide0'"):
+        run(artifact, data=data, split_file=split, group="slide")
+
+
 @pytest.mark.parametrize("options", [{}, {"calibrate": "data"}])
 def test_storing_needs_a_calibration_and_a_manifest(
     models: Path, data: Path, options: dict[str, Any]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,28 @@ def test_a_record_names_what_was_drawn(make_images: Make) -> None:
     assert image.sha256 == sha256(folder / "x" / "a.png")
     (folder / "SIMULATED.txt").write_text("drawn")
     assert record(data, (), 0).simulated
+
+
+def test_a_split_keeps_its_test_part_out(tmp_path: Path) -> None:
+    data = dataset(60, group_size=10)
+    parts = ("train", "train", "validation", "test", "test", "test")
+    split = tmp_path / "split.csv"
+    rows = [f"{data.name_of(item)},{parts[i // 10]}" for i, item in enumerate(data.items)]
+    split.write_text("\n".join(["file,part", *rows]))
+    calibration, judged = choose(data, None, None, 0, split)
+    assert calibration == data.items[:20]
+    assert judged == data.items[20:30]
+    calibration, judged = choose(data, 5, 7, 0, split)
+    assert (len(calibration), len(judged)) == (5, 7)
+    assert set(calibration) < set(data.items[:20])
+    assert set(judged) < set(data.items[20:30])
+    with pytest.raises(DataError, match="--samples 11: of its 60 images data leaves 10"):
+        choose(data, None, 11, 0, split)
+    with pytest.raises(DataError, match="no image of data is in the part validation"):
+        choose(data.subset(data.items[:20]), None, None, 0, split)
+
+
+def test_a_record_names_the_part(make_images: Make) -> None:
+    data = read_dataset(make_images(["0.png"]))
+    assert record(data, data.items, 0).data == "images"
+    assert record(replace(data, part="train"), data.items, 0).data == "images (train part)"

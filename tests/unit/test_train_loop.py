@@ -190,14 +190,12 @@ def test_the_text_has_a_table_of_both_parts() -> None:
     text = text_of(facts())
     assert "validation: 20 images, 4 groups" in text
     assert "0.9000 (0.8000 to 0.9700)" in text
-    assert "simulated" not in text
+    assert "measured: the Keras model; in brackets" in text
     assert "None" not in text
     rows = {line.split("  ")[0]: line for line in text.splitlines()}
     assert rows["Precision"].split() == ["Precision", "-", "-"]
     assert rows["ROC area"].split() == ["ROC", "area", "0.9500", "0.9500"]
-    drawn = text_of(facts(simulated=True, grouped=False))
-    assert "measured on simulated images" in drawn
-    assert "without groups" in drawn
+    assert "without groups" in text_of(facts(grouped=False))
 
 
 def test_the_text_of_several_labels_and_of_an_embedding() -> None:
@@ -206,7 +204,7 @@ def test_the_text_of_several_labels_and_of_an_embedding() -> None:
     record["metrics"] = {"origin": "measured", "test": several}
     assert [x.split() for x in text_of(record).splitlines()[2:3]] == [["a", "2", "0.8000", "-"]]
     record["metrics"] = {"origin": "measured"}
-    assert text_of(record).startswith("measured, ")
+    assert text_of(record).startswith("measured; ")
     assert json.dumps(record)
 
 
