@@ -304,7 +304,7 @@ def test_the_integer_network_answers_as_the_trained_net_does(trained, drawn) -> 
     [
         Preprocess(15, 18),
         Preprocess(15, 18, colour="BGR", mean=(103.5, 116.25, 123.0), std=(2.0, 2.0, 2.0)),
-        Preprocess(15, 18, mean=NORMALISATIONS["torch"][0], std=NORMALISATIONS["torch"][1]),
+        Preprocess(15, 18, mean=NORMALISATIONS["torch"][0], std=(30.0, 60.0, 90.0)),
     ],
 )
 def test_every_level_is_the_trained_nets(keras, preprocess) -> None:
