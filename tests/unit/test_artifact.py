@@ -10,6 +10,7 @@ import pytest
 
 from edge_sdk.artifact import (
     FORMAT,
+    Attempt,
     Check,
     Gate,
     Manifest,
@@ -87,6 +88,11 @@ def test_the_manifest_is_kept_as_readable_json(folder: Path) -> None:
     text = manifest_json(manifest)
     assert json.loads(text) == to_plain(manifest)
     assert text.endswith("}\n")
+
+
+def test_attempts_of_before_their_bytes_were_noted_are_readable(folder: Path) -> None:
+    edit(folder, lambda d: d.update(attempts=[{"method": "min-max", "drop": 1, "passed": True}]))
+    assert read_artifact(folder).manifest.attempts == (Attempt("min-max", 1.0, True),)
 
 
 @pytest.mark.parametrize(
