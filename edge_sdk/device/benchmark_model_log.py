@@ -147,4 +147,5 @@ def _last_error(text: str) -> str:
     """The line that says most: the last one that names an error, else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if re.search(r"error|fail|abort|not found|denied", line, re.I)]
-    return (named or lines or ["it printed nothing"])[-1][:300]
+    last = (named or lines or ["it printed nothing"])[-1][:300]
+    return "".join(c if c.isprintable() else "?" for c in last)

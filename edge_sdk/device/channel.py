@@ -130,4 +130,5 @@ class Channel:
         return self._errors.read(1 << 16).decode(errors="replace").strip()
 
     def _first_noise(self) -> str:
-        return self._noise.decode(errors="replace")
+        text = self._noise.decode(errors="replace")
+        return "".join(c if c.isprintable() else "?" for c in text)
