@@ -105,9 +105,6 @@ def build(request: TrainRequest, outputs: int, dropout: float, weights: str) -> 
     name = "embedding" if request.head == "embedding" else "probabilities"
     x = keras.layers.Dense(outputs, activation=activation, name=name)(features)
     model = keras.Model(image, x, name=re.sub(r"\W", "_", Path(request.arch).stem))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = request.recipe.batch_norm_momentum
     if weights not in ("imagenet", "none") and not is_file(request.arch):
         _load_weights(model, net, Path(weights))
     return model

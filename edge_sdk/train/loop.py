@@ -100,6 +100,9 @@ class Trainer:
         self.seed, self.hooks = seed, hooks
         self.steps = max(1, len(task.train) // recipe.batch)
         average.set_weights(net.get_weights())
+        for layer in net.layers:
+            if hasattr(layer, "moving_mean"):
+                layer.momentum = min(recipe.batch_norm_momentum, settling_momentum(self.steps))
         variables = net.trainable_variables
         self.optimizer = keras.optimizers.AdamW(
             recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -225,6 +228,12 @@ class Trainer:
             self._teach(tf.cast(self.task.images(p), tf.float32) / 255.0).numpy() for p in parts
         ]
         return np.concatenate(found)
+
+
+def settling_momentum(steps: int) -> float:
+    """Of batch norm's statistics, so that they settle (to 5 %, e^-3) within an epoch of so many
+    steps: those of a small data set would be its random start for a dozen epochs."""
+    return max(0.5, math.exp(-3 / steps))
 
 
 def decays(name: str, shape: tuple[int, ...]) -> bool:

@@ -32,7 +32,7 @@ class Recipe:
     patience: epochs without a better validation score after which training stops.
     class_weights: weigh each class by n / (classes * images of it), so that classes count alike.
     augmentation: a name of augment.AUGMENTATIONS.
-    batch_norm_momentum: Keras' own 0.99 or 0.999 has not settled after a few thousand steps."""
+    batch_norm_momentum: at most; less for few steps an epoch, see loop.settling_momentum."""
 
     epochs: int = 36
     batch: int = 64

@@ -20,6 +20,7 @@ from edge_sdk.train.loop import (
     plateaus,
     rate,
     read_log,
+    settling_momentum,
 )
 from edge_sdk.train.page import page
 from edge_sdk.train.pipeline import Training
@@ -67,6 +68,12 @@ def test_the_rate_is_divided_on_a_plateau() -> None:
     assert rate(recipe, 3, epochs(1, 2, 3)) == 0.9
     assert rate(recipe, 3, epochs(3, 2, 1)) == pytest.approx(0.3)
     assert rate(recipe, 5, epochs(3, 2, 1, 1, 1)) == pytest.approx(0.1)
+
+
+def test_batch_norm_settles_within_an_epoch() -> None:
+    assert settling_momentum(1) == 0.5
+    for steps in (10, 100, 1000):
+        assert settling_momentum(steps) ** steps == pytest.approx(0.05, abs=0.001)
 
 
 @pytest.mark.parametrize(
