@@ -44,7 +44,7 @@ RECIPE_OPTIONS = (
     show_default=True,
     help="softmax, sigmoid (labels separated by ';', '-' for none) or embedding.",
 )
-@click.option("--fit", default="stretch", show_default=True, help="stretch, crop or pad.")
+@click.option("--fit", metavar="HOW", help="stretch, crop or pad [stretch; of a file its own].")
 @click.option(
     "--augment", "augmentation", metavar="NAME", help="none, photo (small moves) or cells [photo]."
 )

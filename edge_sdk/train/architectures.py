@@ -59,7 +59,7 @@ def preprocess_for(request: TrainRequest) -> Preprocess:
     if is_file(request.arch):
         return _preprocess_of_file(request)
     module = "" if request.arch in OWN else backbones()[request.arch][0]
-    side = {"height": request.size, "width": request.size, "fit": request.fit}
+    side = {"height": request.size, "width": request.size, "fit": request.fit or "stretch"}
     if module in CAFFE:
         return Preprocess(**side, colour="BGR", mean=CAFFE_MEAN, std=(1.0, 1.0, 1.0))  # type: ignore[arg-type]
     name = "torch" if module in TORCH else "none" if module in INSIDE else "tf"

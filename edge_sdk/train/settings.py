@@ -135,10 +135,10 @@ class Split:
 class TrainRequest:
     """arch: a name of architectures.OWN or backbones(), or a .keras file whose layers up to `cut`
     become the backbone, weights included (normalise: how that file wants its pixels).
-    weights: imagenet, none or a file. qat: a name of fake_quant.QAT_SCHEMES, with `start` the
-    trained model to begin from and `thresholds` how weight thresholds are found. cache: where
-    decoded images are kept for other trainings of the same data; None: beside this training, gone
-    with its end."""
+    weights: imagenet, none or a file. fit: of images to the input size; None: as the file says,
+    else stretch. qat: a name of fake_quant.QAT_SCHEMES, with `start` the trained model to begin
+    from and `thresholds` how weight thresholds are found. cache: where decoded images are kept for
+    other trainings of the same data; None: beside this training, gone with its end."""
 
     data: Path
     out: Path
@@ -151,7 +151,7 @@ class TrainRequest:
     strategy: Strategy = "full"
     blocks: int = 3
     head: Head = "softmax"
-    fit: str = "stretch"
+    fit: str | None = None
     recipe: Recipe = field(default_factory=Recipe)
     split: Split = field(default_factory=Split)
     distillation: Distillation | None = None
