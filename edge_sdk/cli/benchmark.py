@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
+from edge_sdk.cli.device import adb_options, open_timer, ssh_options
 from edge_sdk.cli.options import Bars, Number, backend_option, threads_option
+from edge_sdk.errors import UsageError
 
 
 @click.command()
@@ -30,8 +32,11 @@ from edge_sdk.cli.options import Bars, Number, backend_option, threads_option
     type=Number(0.1),
     help="Stop timing a model after this long.",
 )
-@click.option("--estimate-only", is_flag=True, help="Do not measure on this machine.")
+@click.option("--estimate-only", is_flag=True, help="Do not measure at all.")
+@ssh_options
+@adb_options
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the results as CSV, a row a figure.")
 def benchmark(
     models: tuple[Path, ...],
     profiles: tuple[str, ...],
@@ -41,22 +46,23 @@ def benchmark(
     seconds: float,
     estimate_only: bool,
     as_json: bool,
+    as_csv: bool,
+    **device: Any,
 ) -> None:
-    """Measure MODELS here and estimate them on profiles.
+    """Measure MODELS, here or on a device, and estimate them on profiles.
 
     MODELS are artifact folders or any .tflite classifiers; without one the embedded default's
     int8 and w4a8 (converted once, then cached). Every figure says measured or estimated.
     """
     from edge_sdk import report
-    from edge_sdk.benchmark.measure import measure
     from edge_sdk.benchmark.run import benchmark as run
     from edge_sdk.profiles import load_profile
     from edge_sdk.runtime import load_model
     from edge_sdk.strict import to_plain
 
     devices = [load_profile(name) for name in profiles]
-    how = partial(measure, backend=backend, threads=threads, runs=runs, seconds=seconds)
-    timer = None if estimate_only else how
+    if as_json and as_csv:
+        raise UsageError("--json and --csv: give one of them")
     with Bars() as bars:
         if not models:
             from edge_sdk.convert.default import default_artifacts
@@ -64,12 +70,19 @@ def benchmark(
             models = tuple(a.path for a in default_artifacts(bars))
         loaded = [load_model(path) for path in models]
         results = []
-        for i, model in enumerate(loaded):
-            bars("benchmark", i, len(loaded))
-            results.append(run(model, devices, timer=timer))
+        how = {"threads": threads, "runs": runs, "seconds": seconds}
+        with open_timer(device, backend, how, estimate_only=estimate_only) as timer:
+            for i, model in enumerate(loaded):
+                bars("benchmark", i, len(loaded))
+                results.append(run(model, devices, timer=timer))
         bars("benchmark", len(loaded), len(loaded))
     if as_json:
         click.echo(json.dumps(to_plain(results), ensure_ascii=False))
+        return
+    if as_csv:
+        from edge_sdk.benchmark.rows import as_csv as csv_text
+
+        click.echo(csv_text(to_plain(results)), nl=False)
         return
     click.echo(report.benchmark_table(results))
     click.echo("\n".join(report.benchmark_notes(results)))

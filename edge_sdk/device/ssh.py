@@ -254,7 +254,7 @@ class SshDevice:
 
     def _why(self, e: ChannelClosedError) -> str:
         """ssh's exit in words: 255 is its own, anything else the remote command's."""
-        last = e.errors.splitlines()[-1].strip() if e.errors else "no message"
+        last = e.errors.splitlines()[-1].removeprefix("ssh: ").strip() if e.errors else "no message"
         if self._hello:
             return f"{LOST}; ssh: {last}" if e.errors else LOST
         if e.status == 255:

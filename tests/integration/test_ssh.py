@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -415,6 +416,21 @@ def test_two_runs_at_once_leave_each_other_alone(server: Server, models: Path) -
             assert len(list(server.tmp.iterdir())) == 2
             assert second.measure(models / "tiny-int8.tflite", runs=3).runs == 3
         assert first.measure(models / "tiny-int8.tflite", runs=3).runs == 3
+
+
+@pytest.mark.runtime
+def test_the_command_tells_device_from_here(server: Server, models: Path) -> None:
+    model = [str(models / "tiny-int8.tflite"), "--runs", "20"]
+    said = {}
+    for kind in ("--json", "--csv"):
+        command = [sys.executable, "-m", "edge_sdk.cli", *arguments(server), *model, kind]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        said[kind] = done.stdout
+    (row,) = json.loads(said["--json"])
+    assert row["measured"]["where"] == f"{USER}@127.0.0.1"
+    assert row["measured"]["conditions"].keys() >= {"before", "after"}
+    assert f"measured,{USER}@127.0.0.1,litert" in said["--csv"]
 
 
 @pytest.mark.runtime
