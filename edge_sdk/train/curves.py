@@ -41,6 +41,7 @@ def curves_png(log: Sequence[Epoch]) -> bytes | None:
         if best is not None:
             ax.axvline(best.epoch, color="#555555", ls=":", lw=1, label=f"kept: {best.epoch}")
         ax.set_xlabel("epoch")
+        ax.set_xlim(0.5, len(log) + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(True, color="#dddddd", linewidth=0.8)
         ax.set_axisbelow(True)

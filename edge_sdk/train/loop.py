@@ -350,7 +350,8 @@ def _best_file(folder: Path, epoch: int) -> Path:
 
 
 def best_of(log: Sequence[Epoch]) -> Epoch | None:
-    return max(log, key=lambda row: row.score, default=None)
+    """The epoch of the highest score; of equals, as where every area is 1, of the lowest loss."""
+    return max(log, key=lambda row: (row.score, -row.validation_loss), default=None)
 
 
 def brief(row: Epoch) -> str:

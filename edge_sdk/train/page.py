@@ -17,7 +17,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; } caption { text-align: left; font-weight: 600; }
+img { max-width: 100%; } caption { text-align: left; font-weight: 600;
+       white-space: nowrap; }
 .warning { background: #fff3cd; padding: .5rem 1rem; }
 details { margin: 1rem 0; } pre { overflow-x: auto; background: #f6f6f6; padding: 1rem; }
 """
@@ -51,7 +52,7 @@ def page(facts: Mapping[str, Any], log: Sequence[Epoch], curves: bytes | None) -
         out.append(WARNING.format(warning))
     out.append(
         f"<p>{facts['model']['parameters']:,} parameters; {run['epochs_run']} epochs, number "
-        f"{run['epoch_kept']} kept ({escape(run['kept_by'])}); {run['wall_seconds']:,} s on "
+        f"{run['epoch_kept']} kept by {escape(run['kept_by'])}; {run['wall_seconds']:,} s on "
         f"{escape(run['machine'])}, {run['images_per_second']:,} images/s.</p>"
     )
     if curves is not None:

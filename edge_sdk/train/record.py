@@ -116,7 +116,7 @@ def facts(
             "epochs_run": len(log),
             "epoch_kept": best.epoch if best else None,
             "kept_by": "highest validation score (ROC area for two classes, else accuracy, or the "
-            "lowest loss)",
+            "lowest loss), of equals the lowest loss",
             "wall_seconds": round(seconds),
             "images_per_second": round(len(log) * len(images.rows["train"]) / max(seconds, 1e-9)),
             "machine": machine(),

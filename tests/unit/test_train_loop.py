@@ -110,10 +110,13 @@ def test_the_log_comes_back_exactly(tmp_path: Path) -> None:
     assert read_log(file) == []
 
 
-def test_the_first_of_equally_good_epochs_is_kept() -> None:
-    best = best_of(epochs(0.5, 0.9, 0.9))
+def test_of_equally_good_epochs_the_one_of_lowest_loss_is_kept() -> None:
+    log = epochs(0.5, 0.9, 0.9, 0.9)
+    best = best_of(log)
     assert best is not None
     assert best.epoch == 2
+    log[2] = replace(log[2], validation_loss=0.59)
+    assert best_of(log) == log[2]
     assert best_of([]) is None
 
 
