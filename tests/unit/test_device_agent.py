@@ -184,3 +184,5 @@ def test_throttling_of_before_is_told_apart() -> None:
     text = warnings(before=earlier, throttled=0x50000)
     assert "since the board's start: under-voltage" in text
     assert "during" not in text
+    lasting = replace(STEADY, throttled=0x40004)
+    assert "during the runs: throttling" in warnings(before=lasting, throttled=0x40004)
