@@ -32,7 +32,7 @@ def ssh_options(command: F) -> F:
         click.option(
             "--remote-python",
             metavar="COMMAND",
-            help="Python on --host, as ~/venv/bin/python. [default: python3]",
+            help="Python on --host, as ~/venv/bin/python [python3].",
         ),
         click.option(
             "--ssh-option",
@@ -45,7 +45,7 @@ def ssh_options(command: F) -> F:
             "--timeout",
             type=Number(1),
             metavar="SECONDS",
-            help="Give up on a model on a device after this long. [default: 300]",
+            help="Give up on a model on a device after this long [300].",
         ),
     )
 
@@ -70,7 +70,7 @@ def adb_options(command: F) -> F:
         click.option(
             "--delegate",
             metavar="NAME",
-            help="With --adb: cpu, xnnpack, gpu or nnapi. [default: the binary's own choice]",
+            help="With --adb: cpu, xnnpack, gpu or nnapi [the binary's own choice].",
         ),
     )
 
