@@ -38,6 +38,7 @@ from edge_sdk.convert.embed_metadata import embed_metadata
 from edge_sdk.convert.gate import Judged, Runtime, find_runtimes, judge
 from edge_sdk.convert.ingest import TrainedModel, open_model
 from edge_sdk.convert.quantise import float_tflite, integer_tflite, statistics_of, weight_bits
+from edge_sdk.convert.retrain import check_request, retrained
 from edge_sdk.convert.schemes import Scheme, scheme_named, with_depthwise_bits
 from edge_sdk.convert.sensitivity import Sensitivity, measure
 from edge_sdk.dataset import Dataset, Item, read_dataset
@@ -60,7 +61,8 @@ class ConvertRequest:
     calibration, samples: how many images calibrate and judge; None for the defaults. split_file:
     a training's split, see sampling.choose. method: one
     of choose.METHODS, or auto for each in turn until the gate is passed (8 bits: the first only).
-    depthwise_bits: 8, or 4 for w4a8's depthwise kernels too."""
+    depthwise_bits: 8, or 4 for w4a8's depthwise kernels too. train_data: labelled images for
+    the method trained, which auto leaves out without them."""
 
     model: Path | None
     schemes: tuple[str, ...]
@@ -76,6 +78,7 @@ class ConvertRequest:
     runtime_pythons: tuple[str, ...] = ()
     method: str = "auto"
     depthwise_bits: int = 8
+    train_data: Path | None = None
     overwrite: bool = False
 
 
@@ -97,6 +100,7 @@ class _Job:
     """What all schemes of one request share."""
 
     name: str
+    source: Path
     model: TrainedModel
     float_model: Path
     preprocess: Preprocess
@@ -106,6 +110,7 @@ class _Job:
     statistics: Statistics | None
     calibration_sample: Sample
     judged: Judged
+    judged_items: Dataset
     judged_sample: Sample
     runtimes: tuple[Runtime, ...]
 
@@ -121,6 +126,7 @@ def convert(request: ConvertRequest, progress: Progress = silent) -> Conversion:
     if request.method not in ("auto", *METHODS):
         raise UsageError(unknown_name("method", request.method, ("auto", *METHODS)))
     path = request.model or default_model()
+    check_request(request.method, request.train_data, path)
     name = DEFAULT if request.model is None else path.stem if path.is_file() else path.name
     for scheme in schemes:
         refuse_existing(request.out / f"{name}-{scheme.name}", replace=request.overwrite)
@@ -198,6 +204,7 @@ def _prepare(
     data_of = [replace(data, part=part) for part in parts]
     job = _Job(
         name=name,
+        source=path,
         model=model,
         float_model=float_model,
         preprocess=spec,
@@ -207,6 +214,7 @@ def _prepare(
         statistics=statistics,
         calibration_sample=sampling.record(data_of[0], calibration.items, request.seed),
         judged=Judged(judged.pixels, reference, truth),
+        judged_items=data.subset(judged.items),
         judged_sample=sampling.record(data_of[1], judged.items, request.seed),
         runtimes=tuple(runtimes),
     )
@@ -270,7 +278,7 @@ def _make(
         return (normalise(pixels[None], job.preprocess) for pixels in job.calibration)
 
     def make(method: str, rounding: str, kept: Sequence[Sensitivity], memory: Memory) -> Candidate:
-        label = f"{scheme.name} {method}" + (f", {len(kept)} layers of 8 bits" if kept else "")
+        label = f"{scheme.name} {method}" + (f", {len(kept)} kept at 8 bits" if kept else "")
         progress(f"{label}: quantise", 0, 1)
         raw = integer_tflite(
             job.float_model, scheme, rounding, statistics, job.preprocess, samples, progress,
@@ -285,14 +293,33 @@ def _make(
         raw = job.float_model.read_bytes()
         return measure(raw, graph, samples, bits, job.activation, progress)
 
-    taken, tried = choose(_methods(request, scheme), Workshop(make, sensitivities, max_drop))
+    def retrain() -> Candidate:
+        label = f"{scheme.name} trained"
+        trained = retrained(
+            job.source, request.train_data, job.judged_items, job.preprocess, job.labels,
+            scheme, request.seed, scratch / label.replace(" ", "-"), progress,
+        )  # fmt: skip
+        with open_model(trained, trained.parent) as model:
+            file = trained.with_name("float.tflite")
+            file.write_bytes(float_tflite(model))
+        raw = integer_tflite(
+            file, scheme, "min-max", statistics_of(file, samples()), job.preprocess, samples,
+            progress,
+        )  # fmt: skip
+        return judged(raw, label, "trained")
+
+    can_train = request.train_data is not None
+    shop = Workshop(make, sensitivities, max_drop, retrain if can_train else None)
+    taken, tried = choose(_methods(request, scheme), shop)
     return _write(request, job, scheme, taken, [c.attempt(taken=c is taken) for c in tried])
 
 
 def _methods(request: ConvertRequest, scheme: Scheme) -> tuple[str, ...]:
     if request.method != "auto":
         return (request.method,)
-    return tuple(METHODS) if scheme.convolution_bits < 8 else tuple(METHODS)[:1]
+    if scheme.convolution_bits == 8:
+        return tuple(METHODS)[:1]
+    return tuple(m for m in METHODS if m != "trained" or request.train_data is not None)
 
 
 def _write(
