@@ -36,7 +36,8 @@ class State:
 
     clock_mhz: of its fastest core at that moment; clock_max_mhz: the highest it may take.
     throttled: the firmware's bits (`vcgencmd get_throttled`), where it is a Raspberry Pi.
-    cooling: how far the kernel holds the clock back for heat; 0 is not at all."""
+    cooling: how far the kernel holds the clock back for heat; 0 is not at all.
+    memory_free_bytes: what programs may still take without swapping."""
 
     governor: str | None = None
     clock_mhz: float | None = None
@@ -44,6 +45,7 @@ class State:
     temperature_c: float | None = None
     throttled: int | None = None
     cooling: int | None = None
+    memory_free_bytes: int | None = None
 
 
 @dataclass(frozen=True)

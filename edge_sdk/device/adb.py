@@ -57,7 +57,7 @@ STATE = (
     "$p/scaling_governor); echo clock=$(cat $p/scaling_cur_freq); echo top=$(cat "
     "$p/scaling_max_freq); done 2>/dev/null; for z in /sys/class/thermal/thermal_zone*; do case "
     "$(cat $z/type) in *cpu*|*CPU*) echo heat=$(cat $z/temp);; esac; done 2>/dev/null; "
-    "dumpsys thermalservice 2>/dev/null | grep 'Thermal Status'"
+    "grep MemAvailable /proc/meminfo; dumpsys thermalservice 2>/dev/null | grep 'Thermal Status'"
 )
 
 
@@ -229,6 +229,7 @@ class AdbDevice:
 
         governors = sorted({v for n, _, v in facts if n == "governor" and v})
         status = re.search(r"Thermal Status: (\d+)", said)
+        free = re.search(r"MemAvailable:\s+(\d+) kB", said)
         clock, top, heat = highest("clock"), highest("top"), highest("heat")
         return State(
             governor=" and ".join(governors) or None,
@@ -237,6 +238,7 @@ class AdbDevice:
             # Most zones give thousandths of a degree, some degrees.
             temperature_c=None if heat is None else heat / 1e3 if abs(heat) >= 1e3 else heat,
             cooling=int(status[1]) if status else None,
+            memory_free_bytes=int(free[1]) * 1024 if free else None,
         )
 
     def _push(self, file: Path, name: str) -> None:

@@ -82,21 +82,36 @@ def _board(proc: Path) -> str:
     return ""
 
 
-def state(sys_folder: Path = Path("/sys")) -> dict[str, Any]:
+def state(sys_folder: Path = Path("/sys"), proc: Path = Path("/proc")) -> dict[str, Any]:
     """Clock governor, clock, heat and throttling now; None for what the machine does not say."""
-    policies = sorted((sys_folder / "devices/system/cpu").glob("cpufreq/policy*"))
-    governors = {_text(p / "scaling_governor") for p in policies} - {""}
-    now = [_number(p / "scaling_cur_freq") for p in policies]
-    top = [_number(p / "scaling_max_freq") for p in policies]
+    governors = {_text(p) for p in _clocks(sys_folder, "scaling_governor")} - {""}
+    top = [_number(p) for p in _clocks(sys_folder, "scaling_max_freq")]
     heat = [_number(p) for p in (sys_folder / "class/thermal").glob("thermal_zone*/temp")]
     return {
         "governor": " and ".join(sorted(governors)) or None,
-        "clock_mhz": _highest(now, 1e-3),
+        "clock_mhz": clock(sys_folder),
         "clock_max_mhz": _highest(top, 1e-3),
         "temperature_c": _highest(heat, 1e-3),
         "throttled": _firmware_bits(),
         "cooling": _cooling(sys_folder / "class/thermal"),
+        "memory_free_bytes": _memory_free(proc / "meminfo"),
     }
+
+
+def clock(sys_folder: Path = Path("/sys")) -> float | None:
+    """MHz of the fastest core now. Cheap: it is asked for while a model is timed."""
+    return _highest([_number(p) for p in _clocks(sys_folder, "scaling_cur_freq")], 1e-3)
+
+
+def _clocks(sys_folder: Path, name: str) -> list[Path]:
+    return sorted((sys_folder / "devices/system/cpu/cpufreq").glob("policy*/" + name))
+
+
+def _memory_free(file: Path) -> int | None:
+    for line in _text(file).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def _cooling(folder: Path) -> int | None:
@@ -324,8 +339,8 @@ class Agent:
             try:
                 return (*worker.communicate(timeout=BEAT_S), clocks)
             except subprocess.TimeoutExpired:
-                clock = state()["clock_mhz"]
-            clocks += [] if clock is None else [clock]
+                now = clock()
+            clocks += [] if now is None else [now]
             self.say(beat=True)
             if time.monotonic() > deadline:
                 raise RefusedError(f"the model gave no answer within {timeout_s:g} s")

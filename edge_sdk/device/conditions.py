@@ -10,6 +10,8 @@ from edge_sdk.benchmark.measure import Conditions
 STEADY = 0.05
 RISE_C = 10.0
 HOT_C = 80.0
+# An interpreter with a small model takes about this much.
+SCARCE_BYTES = 100_000_000
 # The lower bits of `vcgencmd get_throttled` say what is so now; 16 above them, what has been so
 # since the board started (Raspberry Pi documentation, vcgencmd).
 BITS = {
@@ -37,6 +39,9 @@ def _warnings(c: Conditions) -> Iterator[str]:
     top = (c.before.clock_max_mhz, c.after.clock_max_mhz)
     if top[0] is not None and top[1] is not None and top[1] < (1 - STEADY) * top[0]:
         yield f"the highest clock was lowered from {top[0]:.0f} to {top[1]:.0f} MHz meanwhile"
+    free = c.before.memory_free_bytes
+    if free is not None and free < SCARCE_BYTES:
+        yield f"only {free / 1e6:.0f} MB of memory were free before the runs: it may have swapped"
     yield from _throttling(c.before.throttled, c.after.throttled)
     if c.after.cooling:
         yield "the kernel was holding the clock back for heat when the runs ended"

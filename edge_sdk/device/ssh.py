@@ -12,6 +12,7 @@ import shlex
 import time
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -89,6 +90,17 @@ OFFLINE = (
 )
 
 
+@dataclass(frozen=True)
+class Hello:
+    """What the agent says first. packages: import name -> version; folder: its own, there."""
+
+    python: str
+    machine: Machine
+    packages: dict[str, str]
+    folder: str
+    swept: int
+
+
 class SshDevice:
     """A device with Python and an interpreter, for one `with` block; connects on entering it.
 
@@ -115,7 +127,7 @@ class SshDevice:
         self._options = [f"-o{option}" for option in options]
         self._connect_s, self._timeout_s, self._silence_s = connect_s, timeout_s, silence_s
         self._channel: Channel | None = None
-        self._hello: dict[str, Any] = {}
+        self._hello: Hello | None = None
 
     def __enter__(self) -> SshDevice:
         """Raises DeviceError, saying what to do, when the device or a Python is not reached."""
@@ -130,7 +142,9 @@ class SshDevice:
         try:
             source = (Path(__file__).parent / "agent.py").read_bytes()
             self._channel.send_bytes(b"%d\n%b" % (len(source), source))
-            self._hello = self._receive("hello", self._connect_s + self._silence_s)
+            said = self._receive("hello", self._connect_s + self._silence_s)
+            del said["hello"]
+            self._hello = from_plain(Hello, said, f"{self.host}: hello", DeviceError)
             self._send_file("runtime.zip", _runtime(), self._silence_s)
         except BaseException:
             self._channel.close()
@@ -148,11 +162,6 @@ class SshDevice:
             self._channel.send({"do": "end"})
         self._channel.close()
 
-    @property
-    def machine(self) -> Machine:
-        """The device's own description. Raises DeviceError when it makes no sense."""
-        return from_plain(Machine, self._hello.get("machine"), f"{self.host}: machine", DeviceError)
-
     def measure(
         self,
         model: Path,
@@ -166,8 +175,9 @@ class SshDevice:
         """As benchmark.measure.measure, there. Raises DeviceError too, for a device that has no
         interpreter or no space, does not answer in time, or is lost."""
         assert self._channel is not None
+        assert self._hello is not None
         classifier_specs(model)
-        self._require(backend)
+        self._require(backend, self._hello)
         end = time.monotonic() + self._timeout_s
         self._send_file("model.tflite", model.read_bytes(), self._timeout_s)
         job = {
@@ -192,7 +202,7 @@ class SshDevice:
                 found["report"],
                 threads,
                 warmup,
-                self.machine,
+                self._hello.machine,
                 where=self.host,
                 conditions=conditions,
                 warnings=tuple(f"{self.host}: {w}" for w in condition_warnings(conditions)),
@@ -200,10 +210,10 @@ class SshDevice:
         except (KeyError, TypeError, ValueError, IndexError) as e:
             raise DeviceError(f"{self.host} sent a report that makes no sense: {e!r}") from e
 
-    def _require(self, backend: str) -> None:
+    def _require(self, backend: str, hello: Hello) -> None:
         """Raises DeviceError, saying how to install one, when the device lacks the interpreter."""
-        has = self._hello["packages"]
-        name = f"{self._python} (Python {self._hello['python']}) on {self.host}"
+        has = hello.packages
+        name = f"{self._python} (Python {hello.python}) on {self.host}"
         if "numpy" not in has:
             raise DeviceError(
                 f"{name} has no NumPy: there `{self._python} -m pip install numpy`, or on Debian "
@@ -212,7 +222,7 @@ class SshDevice:
         wanted = AUTO_ORDER if backend == "auto" else (backend,) if backend in PACKAGES else ()
         if wanted and not any(PACKAGES[w][0].split(".")[0] in has for w in wanted):
             what = "no TFLite interpreter" if backend == "auto" else f"no {PACKAGES[backend][2]}"
-            short = ".".join(self._hello["python"].split(".")[:2])
+            short = ".".join(hello.python.split(".")[:2])
             raise DeviceError(
                 f"{name} has {what}: there `{self._python} -m pip install ai-edge-litert`. "
                 + OFFLINE.format(python=short, name=self._python)
@@ -249,8 +259,10 @@ class SshDevice:
         kind = getattr(errors, str(message.get("kind")), None)
         if not (isinstance(kind, type) and issubclass(kind, EdgeError)):
             kind = DeviceError
-        there = str(Path(self._hello.get("folder", "")) / "model.tflite")
-        return kind(f"{self.host}: " + str(message["error"]).replace(there, model))
+        text = str(message["error"])
+        if self._hello is not None:
+            text = text.replace(f"{self._hello.folder}/model.tflite", model)
+        return kind(f"{self.host}: {text}")
 
     def _why(self, e: ChannelClosedError) -> str:
         """ssh's exit in words: 255 is its own, anything else the remote command's."""

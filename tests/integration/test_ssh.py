@@ -211,17 +211,35 @@ def test_a_greeting_before_our_program_is_passed_over(
         assert device.measure(models / "tiny-int8.tflite", runs=3).runs == 3
 
 
-def test_a_report_without_sense_is_an_error(server: Server, models: Path, tmp_path: Path) -> None:
+HELLO = {"hello": True, "python": "3.11.2", "folder": "/tmp/x", "swept": 0,
+         "packages": {"numpy": "1", "ai_edge_litert": "1"},
+         "machine": {"cpu": "a", "cores": 1, "memory_bytes": 1, "system": "b"}}  # fmt: skip
+GOT = {"got": "x"}
+STATES = {"before": {}, "after": {}, "clock_low_mhz": None, "clock_high_mhz": None}
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([{"hello": True}], "hello"),
+        ([{**HELLO, "machine": {"cores": "many"}}], "machine"),
+        ([HELLO, GOT, GOT, {"report": {}, **STATES}], "sent a report that makes no sense"),
+        ([HELLO, GOT, GOT, {"report": {"times_ms": []}, **STATES}], "makes no sense"),
+        ([HELLO, GOT, GOT, {"report": {}, "before": 3}], "conditions"),
+        ([HELLO, GOT, GOT, {"error": "x", "kind": "OSError"}], "x"),
+    ],
+)
+def test_messages_without_sense_are_errors(
+    server: Server, models: Path, tmp_path: Path, messages: list[object], said: str
+) -> None:
     lies = (
-        'import sys; print(sys.argv[-1], \'{"hello": true, "python": "3.11.2", '
-        '"packages": {"numpy": "1", "ai_edge_litert": "1"}, "machine": {}}\');'
-        "[print(sys.argv[-1], '{\"got\": 1}') for _ in '12'];"
-        'print(sys.argv[-1], \'{"report": {}, "before": {}, "after": {}, '
-        '"clock_low_mhz": null, "clock_high_mhz": null}\', flush=True); sys.stdin.read()'
+        "import json, sys\n"
+        f"for m in {messages!r}: print(sys.argv[-1], json.dumps(m), flush=True)\n"
+        "sys.stdin.read()"
     )
     (tmp_path / "lies.py").write_text(lies, encoding="utf-8")
     python = script(tmp_path, f'exec {sys.executable} {tmp_path / "lies.py"} "$@"')
-    with server.device(python=python) as device, pytest.raises(DeviceError, match=r"127\.0\.0\.1"):
+    with pytest.raises(DeviceError, match=said), server.device(python=python) as device:
         device.measure(models / "tiny-int8.tflite")
 
 

@@ -48,13 +48,15 @@ def vcgencmd(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_state_of_a_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vcgencmd(tmp_path / "bin", "[ $1 = get_throttled ] && echo throttled=0x50005", monkeypatch)
-    assert agent.state(tree(tmp_path / "sys", PI)) == {
+    proc = tree(tmp_path / "proc", {"meminfo": "MemTotal: 1 kB\nMemAvailable: 3000000 kB\n"})
+    assert agent.state(tree(tmp_path / "sys", PI), proc) == {
         "governor": "ondemand",
         "clock_mhz": 600.0,
         "clock_max_mhz": 1800.0,
         "temperature_c": pytest.approx(48.199),
         "throttled": 0x50005,
         "cooling": 1,
+        "memory_free_bytes": 3_000_000 * 1024,
     }
 
 
@@ -67,9 +69,9 @@ def test_big_and_little_cores_are_one_state(tmp_path: Path) -> None:
 
 
 def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
-    assert set(agent.state(tmp_path).values()) == {None}
+    assert set(agent.state(tmp_path, tmp_path).values()) == {None}
     odd = tree(tmp_path, {"class/thermal/thermal_zone0/temp": "hot", **dict.fromkeys(PI, "")})
-    assert set(agent.state(odd).values()) == {None}
+    assert set(agent.state(odd, odd).values()) == {None}
 
 
 @pytest.mark.parametrize("answer", ["echo error", "exit 1", "echo throttled=", "sleep 5"])
@@ -170,6 +172,10 @@ def test_a_steady_or_a_silent_device_warns_of_nothing() -> None:
         ({"clock_max_mhz": 1500.0}, "highest clock was lowered from 1800 to 1500 MHz"),
         ({"throttled": 0x50005}, "during the runs: under-voltage (check the power supply), thrott"),
         ({"throttled": 0x20000}, "during the runs: a capped clock"),
+        (
+            {"before": replace(STEADY, memory_free_bytes=60_000_000)},
+            "only 60 MB of memory were free",
+        ),
         ({"cooling": 2}, "holding the clock back for heat"),
         ({"temperature_c": 61.0}, "rose from 50 to 61 C"),
         ({"temperature_c": 80.0, "before": replace(STEADY, temperature_c=78.0)}, "was at 80 C"),
