@@ -316,7 +316,7 @@ def _tries(artifact: Artifact) -> list[_Try]:
             t.taken,
             (m.scheme if t.taken else "")
             + (", " if t.taken and t.eight_bit else "")
-            + (f"{len(t.eight_bit)} layers in 8 bits" if t.eight_bit else ""),
+            + (f"{len(t.eight_bit)} kept at 8 bits" if t.eight_bit else ""),
         )
         for t in known
     ]
