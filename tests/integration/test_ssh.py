@@ -149,6 +149,28 @@ def test_models_are_measured_on_the_device(server: Server, models: Path) -> None
         assert (m.rss_peak_bytes or 0) > (m.rss_model_bytes or 0) > 0
 
 
+@pytest.mark.tflite_runtime
+def test_another_environment_s_runtime_is_measured(
+    server: Server, models: Path, tflite_runtime_python: str
+) -> None:
+    with server.device(python=tflite_runtime_python) as device:
+        assert device.measure(models / "tiny-int8.tflite", runs=3).runtime == "tflite-runtime"
+        with pytest.raises(DeviceError, match=r"has no ai-edge-litert"):
+            device.measure(models / "tiny-int8.tflite", backend="litert")
+
+
+@pytest.mark.skipif(
+    "EDGE_SDK_ARM64_PYTHON" not in os.environ,
+    reason="no emulated arm64 Python: EDGE_SDK_ARM64_PYTHON is not set",
+)
+def test_an_emulated_arm_board_is_measured(server: Server, models: Path) -> None:
+    """A wrapper of qemu-aarch64 and an arm64 root with the runtime, which is its own
+    sys.executable (qemu's -0): another machine's code by the same way; its times mean nothing."""
+    with server.device(python=os.environ["EDGE_SDK_ARM64_PYTHON"]) as device:
+        m = device.measure(models / "tiny-int8.tflite", runs=3)
+    assert (m.machine.system, m.runs) == ("Linux aarch64", 3)
+
+
 def test_a_missing_interpreter_says_how_to_install_one_offline(
     server: Server, models: Path, tmp_path: Path
 ) -> None:
