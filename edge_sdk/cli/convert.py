@@ -61,8 +61,14 @@ SCHEME_NAMES = "float32, float16, int8, int16x8, w4a8"
     "--method",
     default="auto",
     show_default=True,
-    help="How weights are rounded: min-max, adaptive, mixed (adaptive, the most sensitive "
-    "convolutions in 8 bits), or auto (the first that passes).",
+    help="How weights are rounded: min-max, adaptive, trained (on --train-data), mixed (adaptive, "
+    "the most sensitive convolutions in 8 bits), or auto (the first that passes).",
+)
+@click.option(
+    "--train-data",
+    metavar="DATA",
+    type=click.Path(path_type=Path),
+    help="Labelled images to train on with rounded weights, where rounding alone loses too much.",
 )
 @click.option(
     "--depthwise-bits",
@@ -121,6 +127,7 @@ def convert(
         max_drop=given["max_drop"],
         runtime_pythons=pythons,
         method=given["method"],
+        train_data=given["train_data"],
         depthwise_bits=int(given["depthwise_bits"]),
         overwrite=given["overwrite"],
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from edge_sdk.cli.options import Bars
 from edge_sdk.errors import UsageError
@@ -100,6 +101,8 @@ def _request(data: Path, out: Path, given: dict[str, Any]) -> Any:
 
     from edge_sdk.train.settings import RECIPES, Distillation, Split, TrainRequest
 
+    if given["qat"]:
+        _refuse_for_qat(click.get_current_context())
     fixed = {k: given.pop(k) for k in ("alpha", "size", "blocks", "seed")}
     weights, strategy = given.pop("weights"), given.pop("strategy")
     if strategy is None:
@@ -138,6 +141,15 @@ def _request(data: Path, out: Path, given: dict[str, Any]) -> Any:
         **fixed,
         **given,
     )
+
+
+def _refuse_for_qat(context: click.Context) -> None:
+    for name in ("arch", "cut", "normalise", "alpha", "size", "weights", "strategy", "fit"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"--{name} does not go with --qat, which trains the model of --from as it is: "
+                "leave it out"
+            )
 
 
 def _shares(text: str) -> tuple[float, float, float]:

@@ -48,11 +48,13 @@ class Workshop:
     """What the methods work with.
 
     make(method, rounding, kept, memory): quantises, with the layers `kept` at 8 bits, and judges.
-    sensitivities(): of the layers with fewer than 8 bits. max_drop: the gate's, in points."""
+    sensitivities(): of the layers with fewer than 8 bits. max_drop: the gate's, in points.
+    retrain(): trains on with rounded kernels and judges; None without labelled images for it."""
 
     make: Callable[[str, str, Sequence[Sensitivity], Memory], Candidate]
     sensitivities: Callable[[], list[Sensitivity]]
     max_drop: float
+    retrain: Callable[[], Candidate] | None = None
     memory: Memory = field(default_factory=Memory)
 
 
@@ -78,9 +80,15 @@ def _mixed(shop: Workshop, tried: Sequence[Candidate]) -> Iterator[Candidate]:
     yield from made
 
 
+def _trained(shop: Workshop, _tried: Sequence[Candidate]) -> Iterator[Candidate]:
+    if shop.retrain is not None:
+        yield shop.retrain()
+
+
 METHODS: dict[str, Method] = {
     "min-max": partial(_one, "min-max"),
     "adaptive": partial(_one, "adaptive"),
+    "trained": _trained,
     "mixed": _mixed,
 }
 

@@ -43,7 +43,14 @@ class QatScheme:
     thresholds: str = "dynamic"
 
 
-QAT_SCHEMES = {s.name: s for s in (QatScheme("w4a8", 4, 8, None), QatScheme("w4a4", 4, 4, 4))}
+QAT_SCHEMES = {
+    s.name: s
+    for s in (
+        QatScheme("w4a8", 4, 8, None),
+        QatScheme("w4a8-dw4", 4, 4, None),
+        QatScheme("w4a4", 4, 4, 4),
+    )
+}
 
 
 def qat_scheme(name: str, thresholds: str = "dynamic") -> QatScheme:

@@ -10,7 +10,7 @@ import fcntl
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -54,15 +54,20 @@ class Training:
     notes: tuple[str, ...]
 
 
-def train(request: TrainRequest, progress: Progress = silent) -> Training:
+def train(
+    request: TrainRequest, progress: Progress = silent, items: Sequence[Item] | None = None
+) -> Training:
     """Trains as asked and writes request.out: model.keras, labels.txt, preprocess.json,
     split.csv, log.csv, curves.png, training.json and training.html; for w4a4 integer-model/ too.
 
+    items: those of the data's that may be used, None for all.
     Raises an EdgeError for what cannot be used or goes wrong; what was trained until then stays
     in the state folder."""
     refuse_existing(request.out, replace=request.overwrite)
     augmentation = augmentation_named(request.recipe.augmentation)
     data = read_dataset(request.data)
+    if items is not None:
+        data = data.subset(items)
     labels = parts.class_names(data, request.head)
     dealt = parts.split_items(data, request.split, request.seed)
     import_tensorflow(gpu=True)
