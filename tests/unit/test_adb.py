@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -254,13 +255,14 @@ def test_a_binary_that_fails(phone: Phone, model: Path, then: str, said: str) ->
 
 
 def test_a_binary_that_hangs_is_ended(phone: Phone, model: Path) -> None:
-    phone.says(then="sleep 97.25")
+    phone.says(then="exec sleep 97.25")
     with (
         phone.device(timeout_s=1) as device,
         pytest.raises(DeviceError, match="adb shell gave no answer within 1 s"),
     ):
         device.measure(model)
     assert phone.left() == []
+    wait_for(lambda: not running("sleep 97.25"))
 
 
 def test_no_profile_is_a_warning(phone: Phone, model: Path) -> None:
@@ -284,7 +286,7 @@ def test_bad_arguments(phone: Phone, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_command_leaves_nothing(phone: Phone, model: Path) -> None:
-    phone.says(then="sleep 98.75")
+    phone.says(then="exec sleep 98.75")
     command = [
         sys.executable, "-m", "edge_sdk.cli", "benchmark", str(model), "--adb",
         "--benchmark-model", str(phone.binary),
@@ -295,6 +297,16 @@ def test_an_interrupted_command_leaves_nothing(phone: Phone, model: Path) -> Non
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert (process.returncode, phone.left()) == (130, []), said
+    wait_for(lambda: not running("sleep 98.75"))
+
+
+def running(command: str) -> bool:
+    words = command.encode().replace(b" ", b"\0")
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if file.read_bytes().startswith(words):
+                return True
+    return False
 
 
 def wait_for(done: Callable[[], bool]) -> None:
