@@ -213,6 +213,11 @@ def _measured_notes(timed: Sequence[Measurement]) -> list[str]:
     seen = [t.conditions for t in timed if t.conditions is not None]
     if seen:
         lines += [f"  before: {_state(seen[0].before)}", f"  after: {_state(seen[-1].after)}"]
+    for t in timed:
+        if t.ops:
+            longest = sorted(t.ops, key=lambda op: -op.mean_ms)[:5]
+            said = ", ".join(f"{op.kind} {op.mean_ms:.3g} ms ({op.count})" for op in longest)
+            lines.append(f"  time by operator, profiled apart: {said}")
     lines += dict.fromkeys(f"warning: {text}" for t in timed for text in t.warnings)
     return lines
 
