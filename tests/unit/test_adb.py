@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from edge_sdk.benchmark.measure import OpTime
+from edge_sdk.cli import cli
 from edge_sdk.device.adb import AdbDevice
 from edge_sdk.errors import DeviceError, ModelError, UsageError
 
@@ -271,6 +273,24 @@ def test_no_profile_is_a_warning(phone: Phone, model: Path) -> None:
         m = device.measure(model)
     assert m.ops == ()
     assert any("no profile by operator" in w for w in m.warnings)
+
+
+def test_the_command_shows_device_state_operators_and_warnings(
+    phone: Phone, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{phone.folder}:{os.environ['PATH']}")
+    options = ["--adb", "0A1B", "--benchmark-model", str(phone.binary), "--delegate", "gpu"]
+    done = CliRunner().invoke(cli, ["benchmark", str(model), *options])
+    assert done.exit_code == 0, done.output
+    row = next(line for line in done.output.splitlines() if "adb 0A1B: benchmark_model" in line)
+    assert row.split()[-6:] == ["measured", "1.01", "-", "992", "-", "-"]
+    for part in (
+        "measured on adb 0A1B: Google Pixel 4 (sm8150), ",
+        "before: governor schedutil, clock 1786 MHz, temperature 41.5 C",
+        "time by operator, profiled apart: CONV_2D 0.9 ms (3)",
+        "warning: 0A1B: the log does not say that the gpu delegate was applied",
+    ):
+        assert part in done.output
 
 
 def test_bad_arguments(phone: Phone, tmp_path: Path) -> None:
