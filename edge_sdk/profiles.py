@@ -1,13 +1,14 @@
 """Device profiles: what a board or phone is, and on what its latency estimates rest.
 
 A profile is a TOML file, read strictly: a missing, unknown or mistyped key is a ProfileError
-that names file and key. Every hardware figure carries its source. The shipped profiles are in
-the package `device_profiles`; a user's own is the path of a .toml file, with `measurements/` and
-`fits/` beside it where it has its own.
+that names file and key. Every figure carries its source, or says that it is assumed. The shipped
+profiles are in the package `device_profiles`; a user's own is the path of a .toml file, with
+`measurements/` and `fits/` beside it where it has its own, or a name in `user_folder()`.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -25,10 +26,12 @@ DTYPE_CLASSES = ("float", "int8")
 
 @dataclass(frozen=True)
 class Figure:
-    """A published number and where it was published."""
+    """A published number and where it was published. unit: may be given, and must then be the
+    key's own."""
 
     value: float
     source: str
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Feature:
 class Hardware:
     """clock_ghz: of the fastest cores. dotprod: 8-bit dot products (asimddp); fp16: half
     precision arithmetic (asimdhp). memcpy_mbps: MB/s. idle_w, load_w: watts of the whole
-    device, load with all cores busy. A figure that nobody published is left out."""
+    device, load with all cores busy. thermal: when it slows down, and who says so. A figure that
+    nobody published is left out."""
 
     soc: str
     cpu: str
@@ -54,6 +58,7 @@ class Hardware:
     memcpy_mbps: Figure | None = None
     idle_w: Figure | None = None
     load_w: Figure | None = None
+    thermal: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,28 +79,42 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Where each of what a latency is stated for was read; `assumed` where it was not."""
+
+    runtime: str
+    version: str
+    threads: str
+    abi: str
+    clock: str
+
+
+@dataclass(frozen=True)
 class Latency:
     """What a profile's latencies of one dtype class are stated for and fitted to.
 
-    table: measurements that give the shape over models, widths and sizes. anchors: measurements
-    that give the level, where it is not the table's own. measured_here: the table was taken on
-    this very unit with this runtime, so the interval is that of the fit alone."""
+    clock_ghz: of the cores used, fastest first. table: the measurements that it is fitted to.
+    relatives: tables of the same runtime or device, whose shape it is drawn to where its own has
+    few rows; their level counts for nothing. measured_here: the table was taken on this very unit
+    with this runtime, so the interval is that of the fit alone."""
 
     runtime: str
     version: str
     threads: int
     abi: str
+    clock_ghz: float
+    sources: Sources
     table: str
     evidence: str
-    anchors: str | None = None
+    relatives: tuple[str, ...] = ()
     scale: Scale | None = None
     measured_here: bool = False
 
-    def tables(self) -> list[str]:
+    def every_table(self) -> list[str]:
         """Every measurement table it names, once each."""
         pairs = self.scale.ratio if self.scale else ()
-        names = [self.table, *([] if self.anchors is None else [self.anchors])]
-        return list(dict.fromkeys([*names, *(name for pair in pairs for name in pair)]))
+        names = [self.table, *self.relatives, *(name for pair in pairs for name in pair)]
+        return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
@@ -125,7 +144,7 @@ class DeviceProfile(ProfileFile):
             if (folder / name).is_file():
                 return (folder / name).read_text(encoding="utf-8")
         valid = {f.name for folder in folders if folder.is_dir() for f in folder.iterdir()}
-        how = "; make it: python -m edge_sdk.benchmark.fit <profile>.toml" if kind == "fits" else ""
+        how = "; make it: edge-sdk profiles fit <profile>.toml" if kind == "fits" else ""
         raise ProfileError(
             f"profile {self.name}: no file {kind}/{name}; "
             f"there: {', '.join(sorted(valid)) or 'none'}{how}"
@@ -141,22 +160,41 @@ def profile_names() -> list[str]:
     )
 
 
+def user_folder() -> Path:
+    """Where a user's calibrated profiles lie: $XDG_CONFIG_HOME (or ~/.config)/edge-sdk/profiles.
+    Nothing is made by asking."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    # The XDG specification has relative paths ignored.
+    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".config"
+    return root / "edge-sdk" / "profiles"
+
+
+def user_profile_names() -> list[str]:
+    """The profiles in the user's own folder, in sorted order."""
+    return sorted(path.stem for path in user_folder().glob("*.toml"))
+
+
 def load_profile(name_or_path: str) -> DeviceProfile:
-    """A shipped profile by name, in any case (`RPi4` is rpi4), or a .toml file by path.
+    """A shipped profile by name, in any case (`RPi4` is rpi4), one of the user's own folder by
+    name, or a .toml file by path.
 
     Raises UsageError for an unknown name, with near misses, and ProfileError for a file that is
     missing or wrong, with the key."""
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
         return _read(path, str(path), path.parent)
-    folder = files("device_profiles")
-    for name in profile_names():
-        if name.lower() == name_or_path.lower():
-            profile = _read(folder / f"{name}.toml", f"{name}.toml", folder)
-            if profile.name != name:
-                raise ProfileError(f"{name}.toml: name is '{profile.name}', must be '{name}'")
-            return profile
-    message = unknown_name("profile", name_or_path, profile_names())
+    for folder, names in (
+        (files("device_profiles"), profile_names()),
+        (user_folder(), user_profile_names()),
+    ):
+        for name in names:
+            if name.lower() == name_or_path.lower():
+                profile = _read(folder / f"{name}.toml", f"{name}.toml", folder)
+                if profile.name != name:
+                    raise ProfileError(f"{name}.toml: name is '{profile.name}', must be '{name}'")
+                return profile
+    valid = [*profile_names(), *user_profile_names()]
+    message = unknown_name("profile", name_or_path, valid)
     raise UsageError(f"{message} Your own profile: the path of a .toml file.")
 
 
@@ -173,14 +211,31 @@ def _read(file: Traversable, where: str, folder: Traversable) -> DeviceProfile:
     return DeviceProfile(**{f.name: getattr(read, f.name) for f in fields(read)}, folder=folder)
 
 
+# The unit of each figure, and what it is at least and at most: far beyond any device, near
+# enough to find a figure in another unit (1500 for 1.5 GHz, 2700 for 2.7 W).
+UNITS = {
+    "clock_ghz": ("GHz", 0.01, 10.0),
+    "memcpy_mbps": ("MB/s", 10.0, 1e6),
+    "idle_w": ("W", 0.001, 500.0),
+    "load_w": ("W", 0.001, 500.0),
+}
+
+
 def _problems(p: ProfileFile) -> Iterable[str]:
     """What is wrong with values that have the right type."""
     h = p.hardware
-    for key in ("clock_ghz", "memcpy_mbps", "idle_w", "load_w"):
+    for key, (unit, low, high) in UNITS.items():
         figure: Figure | None = getattr(h, key)
-        if figure and figure.value <= 0:
-            yield f"hardware.{key}.value is {figure.value}; it must be above 0"
-        if figure and not figure.source.strip():
+        if figure is None:
+            continue
+        if not low <= figure.value <= high:
+            yield (
+                f"hardware.{key}.value is {figure.value}; it must be above 0 and in {unit}, "
+                f"{low:g} to {high:g}"
+            )
+        if figure.unit not in ("", unit):
+            yield f"hardware.{key}.unit is '{figure.unit}'; {key} is in {unit}"
+        if not figure.source.strip():
             yield f"hardware.{key}.source is empty; say where the figure was published"
     if h.cores < 1:
         yield f"hardware.cores is {h.cores}; it must be 1 or more"
@@ -192,13 +247,22 @@ def _problems(p: ProfileFile) -> Iterable[str]:
     if not p.latency:
         yield f"latency is empty; give one of {', '.join(DTYPE_CLASSES)}"
     for key, latency in p.latency.items():
-        yield from (f"latency.{key}: {problem}" for problem in _latency_problems(latency))
+        yield from (f"latency.{key}: {problem}" for problem in _latency_problems(latency, h))
 
 
-def _latency_problems(latency: Latency) -> Iterable[str]:
-    if latency.threads < 1:
-        yield f"threads is {latency.threads}; it must be 1 or more"
-    for table in latency.tables():
+def _latency_problems(latency: Latency, hardware: Hardware) -> Iterable[str]:
+    if not 1 <= latency.threads <= max(1, hardware.cores):
+        yield f"threads is {latency.threads}; valid: 1 to hardware.cores, {hardware.cores}"
+    # A board may run above its nominal clock or below it, but no two clocks of it are far apart.
+    if not 0.25 <= latency.clock_ghz / hardware.clock_ghz.value <= 1.5:
+        yield (
+            f"clock_ghz is {latency.clock_ghz}, which contradicts hardware.clock_ghz, "
+            f"{hardware.clock_ghz.value}; both are in GHz"
+        )
+    for field in fields(latency.sources):
+        if not getattr(latency.sources, field.name).strip():
+            yield f"sources.{field.name} is empty; name the source, or write 'assumed'"
+    for table in latency.every_table():
         if not table or "/" in table or "\\" in table or table.startswith("."):
             yield f"names the table '{table}'; give a file name without folder and .csv"
     scale = latency.scale or _NO_SCALE

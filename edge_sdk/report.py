@@ -8,11 +8,9 @@ from typing import Any
 
 from edge_sdk.artifact import Artifact, Check
 from edge_sdk.benchmark.measure import HERE, Measurement, State
-from edge_sdk.benchmark.published import published_rows
 from edge_sdk.benchmark.run import Benchmark
 from edge_sdk.cost import KINDS, ModelCost
 from edge_sdk.cost_grid import GridPoint
-from edge_sdk.profiles import DeviceProfile, Figure
 from edge_sdk.strict import to_plain
 
 NOTHING = "-"
@@ -156,7 +154,7 @@ def benchmark_table(results: Sequence[Benchmark]) -> str:
                     f"{e.latency_ms:.3g}",
                     f"{e.low_ms:.3g} - {e.high_ms:.3g}",
                     _per_second(e.fps),
-                    f">= {size(e.memory_bytes)}",
+                    f"about {size(e.memory_bytes)}",
                     f"{e.energy_mj:.3g}" if e.energy_mj is not None else NOTHING,
                 ]
             )
@@ -181,8 +179,9 @@ def benchmark_notes(results: Sequence[Benchmark]) -> list[str]:
         lines += _measured_notes(timed)
     if any(r.estimates for r in results):
         lines.append(
-            "estimated: never run there; memory is weights and activations only; mJ/image is "
-            "derived from published watts under load"
+            "estimated: never run there; memory is derived from weights, activations and what the "
+            "interpreter took on another machine; mJ/image is derived from published watts under "
+            "load"
         )
     said: dict[str, dict[str, None]] = {}  # a text -> the profiles it holds for, each once
     for r in results:
@@ -230,50 +229,6 @@ def _state(s: State) -> str:
         ("throttled bits", None if s.throttled is None else f"{s.throttled:#x}"),
     ]
     return ", ".join(f"{name} {value}" for name, value in figures if value) or "it does not say"
-
-
-def profiles_table(profiles: Sequence[DeviceProfile]) -> str:
-    """The shipped profiles and what their latencies are stated for."""
-    rows = []
-    for p in profiles:
-        for i, (kind, at) in enumerate(p.latency.items()):
-            stated = f"{at.runtime} {at.version}, {at.threads} threads, {at.abi}"
-            how = "scaled from another device" if at.scale else "own measurements"
-            rows.append([p.name if i == 0 else "", p.title if i == 0 else "", kind, stated, how])
-    return table(["profile", "device", "type", "latency stated for", "fitted to"], rows, left=5)
-
-
-def profile_page(profile: DeviceProfile) -> str:
-    """One profile: its hardware with sources (published), and what its latencies rest on."""
-    h = profile.hardware
-    lines = [f"{profile.name}: {profile.title}", f"  {h.soc}, {h.cpu}, {h.cores} cores"]
-    figures: list[tuple[str, Figure | None, str]] = [
-        ("clock", h.clock_ghz, "GHz"),
-        ("memcpy", h.memcpy_mbps, "MB/s"),
-        ("idle", h.idle_w, "W"),
-        ("load", h.load_w, "W"),
-    ]
-    for name, figure, unit in figures:
-        if figure is None:
-            lines.append(f"  {name:<8} not published")
-        else:
-            lines.append(f"  {name:<8} {figure.value:g} {unit} (published: {figure.source})")
-    for name, feature in (("dotprod", h.dotprod), ("fp16", h.fp16)):
-        lines.append(f"  {name:<8} {feature.value} ({feature.source})")
-    for kind, at in profile.latency.items():
-        lines.append(
-            f"  {kind} latency, estimated for {at.runtime} {at.version}, {at.threads} threads, "
-            f"{at.abi}"
-        )
-        for text in (at.evidence, *([at.scale.reason] if at.scale else [])):
-            lines += textwrap.wrap(text, 96, initial_indent="    ", subsequent_indent="    ")
-    lines.append("  published latencies that these are fitted to or scaled by:")
-    lines += [
-        f"    {r.latency_ms:g} ms  {r.model} {r.alpha:g} {r.resolution} {r.dtype}, {r.device}, "
-        f"{r.runtime}, {r.threads} threads, {r.abi} (tier {r.tier}: {r.source})"
-        for r in published_rows(profile)
-    ]
-    return "\n".join(lines)
 
 
 def cost_table(cost: ModelCost) -> str:

@@ -7,21 +7,28 @@ warning for each way in which the model leaves what was fitted. It never replace
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_sdk.benchmark.fit import FEATURES, REMAKE, Fit, features, read_fit
+from edge_sdk.benchmark.features import breakdown, coordinates, features
+from edge_sdk.benchmark.fit import REMAKE, Fit, read_fit
 from edge_sdk.benchmark.published import Published, published_rows
+from edge_sdk.benchmark.simulations import NEAR, distance
 from edge_sdk.cost import KINDS, ModelCost
-from edge_sdk.errors import ModelError, ProfileError
+from edge_sdk.errors import ModelError, ProfileError, UsageError
 from edge_sdk.profiles import DeviceProfile
 
-__all__ = ["Estimate", "Published", "estimate", "family_of", "published_rows"]
+__all__ = ["Battery", "Estimate", "Published", "battery", "estimate", "family_of", "published_rows"]
 
-# What a family that a fit has not seen may be off by, where the fit cannot tell itself. Fits of
-# both families are off by 3 to 58 % on a family left out (leave_family_out in fits/*.json).
+# What a family that a table has not seen may be off by, where the fit cannot tell itself: V2 by
+# the fits of V1 and the other way round (`edge-sdk profiles validate`), 9 of 10 are nearer.
 UNSEEN_FAMILY = 0.50
-OVERHEAD = "overhead"
+# A width is known when a row of the fit has parameters this near (a logarithm), and the family.
+SAME_WIDTH = 0.15
+# Interpreter and its libraries, beside weights and activations: the most of three models measured
+# with LiteRT 2.3.0 on x86-64, 7 to 19 MB. Not measured on any of the devices.
+RUNTIME_BYTES = 19_000_000
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,12 @@ class Estimate:
 
     breakdown_ms: by kind of layer and OVERHEAD, in sum latency_ms; the fit's attribution, and
     since the kinds grow together it may give one kind another's time. fps: images a second, one
-    after the other. memory_bytes: weights plus the peak of live activations, a lower bound of
-    what an interpreter takes. energy_mj: millijoules an image, the device's published watts
-    under full load times the latency; energy_above_idle_mj: without what it draws when idle.
-    Both are derived, not measured, and None where the watts are not published."""
+    after the other. memory_bytes: weights (float ones twice: packed copies), the peak of live
+    activations and RUNTIME_BYTES. load_ms: reading and packing the weights at the device's
+    memory speed, without storage and without starting the interpreter: a lower bound. energy_mj:
+    millijoules an image, the device's published watts under full load times the latency;
+    energy_above_idle_mj: without what it draws when idle. Memory, load and energy are derived,
+    not measured, and None where the device's figure is not published."""
 
     profile: str
     runtime: str
@@ -49,11 +58,26 @@ class Estimate:
     weight_bytes: int
     peak_activation_bytes: int
     memory_bytes: int
+    load_ms: float | None
     energy_mj: float | None
     energy_above_idle_mj: float | None
+    thermal: str
     evidence: tuple[str, ...]
     warnings: tuple[str, ...]
     label: Literal["estimated"] = "estimated"
+
+
+@dataclass(frozen=True)
+class Battery:
+    """Derived from published watts: how long watt_hours last when the device computes for the
+    share `duty` of the time and idles otherwise, and how many images that is. Nothing else that
+    draws (camera, screen, radio, converter) is in it."""
+
+    watt_hours: float
+    duty: float
+    mean_w: float
+    hours: float
+    images: float
 
 
 def estimate(cost: ModelCost, profile: DeviceProfile) -> Estimate:
@@ -77,12 +101,25 @@ def estimate(cost: ModelCost, profile: DeviceProfile) -> Estimate:
         raise ProfileError(f"fits/{profile.name}.json has no {dtype_class} fit; {REMAKE}")
     fit = fits[dtype_class]
     x = features(cost, dtype_class)
-    parts = {k: fit.coefficients[k] * float(v) for k, v in zip(FEATURES, x, strict=True)}
+    z = coordinates(cost, x)
+    predictor = fit.predictor()
+    factor = float(predictor.factor(z[None, :])[0])
+    parts = {k: v * factor for k, v in breakdown(cost, dtype_class, fit.coefficients).items()}
     latency_ms = sum(parts.values())
+    if latency_ms <= 0:
+        raise ProfileError(
+            f"fits/{profile.name}.json: the {dtype_class} fit gives this model 0 ms; {REMAKE}"
+        )
     family = family_of(cost)
-    outside, widening = _outside(float(x[:3].sum()), family, fit)
-    spread = (1 + fit.spread) * widening
-    idle, load = profile.hardware.idle_w, profile.hardware.load_w
+    own, outside = _interval(float(x[:3].sum()), float(z[1]), family, fit)
+    width = max(own, fit.floor) + fit.uncertainty
+    idle, load, memory = (
+        figure.value if figure else None
+        for figure in (
+            profile.hardware.idle_w, profile.hardware.load_w, profile.hardware.memcpy_mbps,
+        )
+    )  # fmt: skip
+    copies = 2 if dtype_class == "float" else 1
     return Estimate(
         profile=profile.name,
         runtime=f"{fit.runtime}, {fit.version}",
@@ -91,18 +128,38 @@ def estimate(cost: ModelCost, profile: DeviceProfile) -> Estimate:
         dtype_class=dtype_class,
         family=family,
         latency_ms=latency_ms,
-        low_ms=latency_ms / spread,
-        high_ms=latency_ms * spread,
+        low_ms=latency_ms / math.exp(width),
+        high_ms=latency_ms * math.exp(width),
         fps=1000 / latency_ms,
-        breakdown_ms=_breakdown(cost, parts),
+        breakdown_ms=parts,
         weight_bytes=cost.weight_bytes,
         peak_activation_bytes=cost.peak_activation_bytes,
-        memory_bytes=cost.weight_bytes + cost.peak_activation_bytes,
-        energy_mj=load.value * latency_ms if load else None,
-        energy_above_idle_mj=(load.value - idle.value) * latency_ms if load and idle else None,
-        evidence=_evidence(profile, fit, spread),
+        memory_bytes=cost.weight_bytes * copies + cost.peak_activation_bytes + RUNTIME_BYTES,
+        load_ms=2 * cost.weight_bytes / memory / 1e3 if memory else None,
+        energy_mj=load * latency_ms if load else None,
+        energy_above_idle_mj=(load - idle) * latency_ms if load and idle else None,
+        thermal=_thermal(profile),
+        evidence=_evidence(profile, fit, own, width),
         warnings=(*notes, *outside),
     )
+
+
+def battery(made: Estimate, profile: DeviceProfile, watt_hours: float, duty: float) -> Battery:
+    """How long a battery lasts; 0 <= duty <= 1. Raises UsageError for a value out of range,
+    ProfileError where the device's watts are not published."""
+    if not (math.isfinite(watt_hours) and watt_hours > 0):
+        raise UsageError(f"battery is {watt_hours} Wh; it must be above 0")
+    if not 0 <= duty <= 1:
+        raise UsageError(f"duty is {duty}; valid: 0 to 1, the share of time spent computing")
+    idle, load = profile.hardware.idle_w, profile.hardware.load_w
+    if idle is None or load is None:
+        raise ProfileError(
+            f"profile {profile.name} has no idle_w or no load_w: nobody published what it draws, "
+            "so battery hours cannot be derived"
+        )
+    mean = idle.value + duty * (load.value - idle.value)
+    hours = watt_hours / mean
+    return Battery(watt_hours, duty, mean, hours, hours * 3600 * duty * made.fps)
 
 
 def family_of(cost: ModelCost) -> str | None:
@@ -130,8 +187,8 @@ def _dtype_class(cost: ModelCost) -> tuple[str, tuple[str, ...]]:
     if activation in ("int8", "uint8") and kernel in ("int8", "uint8"):
         return "int8", ()
     if activation in ("int8", "uint8") and kernel in ("int4", "int2", "uint4"):
-        note = f"no latency of an {kernel} MobileNet is published anywhere: estimated as int8"
-        return "int8", (note,)
+        note = f"no latency of an {kernel} MobileNet is published anywhere: there is no evidence"
+        return "int8", (f"{note}, and it is estimated as int8",)
     if activation == "int16":
         note = "no latency of a MobileNet with int16 activations is published: estimated as int8"
         return "int8", (f"{note}, which is likely too fast",)
@@ -142,61 +199,75 @@ def _dtype_class(cost: ModelCost) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def _outside(mult_adds: float, family: str | None, fit: Fit) -> tuple[tuple[str, ...], float]:
-    """How the model leaves what was fitted, and the factor that widens its interval."""
-    found, widening = [], 1.0
-    if family not in fit.families:
-        widening *= 1 + max(fit.leave_family_out.values(), default=UNSEEN_FAMILY)
+def _interval(
+    mult_adds: float, width: float, family: str | None, fit: Fit
+) -> tuple[float, tuple[str, ...]]:
+    """The logarithm of the 90 % interval for the unit that was measured, and in what way the
+    model leaves what was fitted. mult_adds: in millions, tiles filled; width: a coordinate."""
+    found = []
+    unseen = family not in fit.families
+    if unseen:
         found.append(
             f"extrapolated: the fit has rows of {' and '.join(fit.families)} only, and the "
             f"model is {family or 'of another family'}; the interval is widened"
         )
     low, high = fit.mult_adds
-    if not 0.9 * low <= mult_adds <= 1.1 * high:
-        widening *= 1 + fit.leave_group_out_q90
+    # A fit to one or two rows always extrapolates, and its interval grows with the distance.
+    beyond = fit.rate == 0 and not 0.9 * low <= mult_adds <= 1.1 * high
+    if beyond:
         found.append(
             f"extrapolated: the model has {mult_adds:.4g} million Mult-Adds, the fit's rows "
             f"{low:.4g} to {high:.4g}; the interval is widened"
         )
-    return tuple(found), widening
+    if fit.rate > 0:
+        anchors = [(row.model, row.mult_adds) for row in fit.rows]
+        return fit.rate * (NEAR + distance(mult_adds, family, anchors)), tuple(found)
+    near = any(r.model == family and abs(r.at[1] - width) < SAME_WIDTH for r in fit.rows)
+    own = fit.spread_row if near else max(fit.spread_row, fit.spread_group)
+    if unseen:
+        own += math.log1p(max(fit.leave_family_out.values(), default=UNSEEN_FAMILY))
+    return own + (fit.spread_group if beyond else 0.0), tuple(found)
 
 
-def _breakdown(cost: ModelCost, parts: dict[str, float]) -> dict[str, float]:
-    """The latency by kind of layer: bytes are shared out by each kind's part of them."""
-    work = cost.mult_adds_by_kind()
-    spatial = work["conv"] + work["fully-connected"]
-    out = dict.fromkeys(KINDS, 0.0)
-    out["pointwise"] += parts["pointwise"]
-    out["depthwise"] += parts["depthwise"]
-    for kind in ("conv", "fully-connected"):
-        out[kind] += parts["conv"] * work[kind] / spatial if spatial else 0.0
-    for part, amounts in (
-        (parts["activations"], cost.activation_bytes_by_kind()),
-        (parts["parameters"], cost.parameters_by_kind()),
-    ):
-        total = sum(amounts.values())
-        for kind in KINDS:
-            out[kind] += part * amounts[kind] / total if total else 0.0
-    return out | {OVERHEAD: parts["constant"]}
+def _thermal(profile: DeviceProfile) -> str:
+    said = profile.hardware.thermal
+    if not said:
+        return "nothing is published on when this device slows down; these are short runs"
+    return f"{said}; these are short runs, and long ones may be slower"
 
 
-def _evidence(profile: DeviceProfile, fit: Fit, spread: float) -> tuple[str, ...]:
+def _evidence(profile: DeviceProfile, fit: Fit, own: float, width: float) -> tuple[str, ...]:
     latency = profile.latency[fit.dtype_class]
     rows = ", ".join(f"{family} {n}" for family, n in fit.families.items())
-    level = {
+    basis = {
         "table": "fitted to this device's own table",
-        "anchored": "this device's own level, shape of another table",
+        "anchored": "this device's own level, shape of other tables",
         "scaled": "level scaled from another device",
     }[fit.basis]
     lines = [
         f"estimated for {profile.title}: {fit.runtime}, {fit.version}, {fit.threads} threads, "
-        f"ABI {fit.abi}, {fit.dtype_class} models; {level}",
+        f"ABI {fit.abi}, {latency.clock_ghz:g} GHz, {fit.dtype_class} models; {basis}",
         latency.evidence,
-        f"fit: {len(fit.rows)} published rows ({rows}); mean error {fit.fit_error:.1%} on its own "
-        f"rows, {fit.leave_one_out:.1%} on a row left out, {fit.leave_group_out:.1%} on a model "
-        f"and width left out (90 % of these below {fit.leave_group_out_q90:.0%})",
-        f"interval: a factor of {spread:.2f} either way",
+        f"fit: {len(fit.rows)} rows ({rows}); {errors_in_words(fit)}",
+        f"interval (90 %): a factor of {math.exp(width):.2f} either way; "
+        + (
+            "the fit's own"
+            if fit.floor == 0
+            else f"{math.exp(own):.2f} for the unit that was measured, at least "
+            f"{math.exp(fit.floor):.2f} for another"
+        )
+        + (f", times {math.exp(fit.uncertainty):.2f} for the scale" if fit.uncertainty else ""),
     ]
     if latency.scale:
         lines.append(f"scale: a factor of {fit.scale:.3g}. {latency.scale.reason}")
     return tuple(lines)
+
+
+def errors_in_words(fit: Fit) -> str:
+    """Mean errors of a fit on what it has not seen."""
+    if len(fit.rows) < 2:
+        return "one row: no error of its own; the interval is that of other tables so fitted"
+    said = f"mean error {fit.leave_one_out:.1%} on a row left out"
+    if fit.basis == "table":
+        said += f", {fit.leave_group_out:.1%} on a model and width left out"
+    return said + (f"; {fit.excluded} more rows held out" if fit.excluded else "")

@@ -1,63 +1,85 @@
-"""Fits a device's latency to published measurements.
+"""Derives each profile's latency model from measurement tables: `edge-sdk profiles fit`.
 
-`python -m edge_sdk.benchmark.fit` makes the shipped fits again; with .toml files, theirs.
-
-The model is a sum of six costs, none negative: latency = coefficients . features, where the
-features are the Mult-Adds by kind, the bytes moved and a constant. Rows are weighted by
-1 / latency, so that the relative error is what is made small. Everything a fit says is derived
-here from the tables in `measurements/`; nothing is typed in.
+latency = coefficients . features x correction: a sum of costs, none negative, times what models
+of like width or input size were off by (edge_sdk/benchmark/solve.py). The costs are drawn to the
+shape that other tables have in common, which is all that a device with one or two rows has.
+Everything a fit says is derived here from the tables in `measurements/`; nothing is typed in.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edge_sdk import __version__
-from edge_sdk.benchmark.published import Published, read_table
-from edge_sdk.cost import ARCHITECTURES, ModelCost, cost_of_architecture
-from edge_sdk.errors import EdgeError, ProfileError
-from edge_sdk.profiles import DeviceProfile, Latency, load_profile, profile_names
+from edge_sdk.benchmark.features import FEATURES, Array
+from edge_sdk.benchmark.published import read_table
+from edge_sdk.benchmark.simulations import anchored_rate, calibrated_spread, mult_adds
+from edge_sdk.benchmark.solve import (
+    Predictor,
+    conformal_quantile,
+    correction_helps,
+    fitted,
+    left_out,
+)
+from edge_sdk.benchmark.tables import (
+    SHAPE_ROWS,
+    Table,
+    drawn_to,
+    held_out,
+    profile_table,
+    shares_of_relatives,
+    usual_shares,
+)
+from edge_sdk.errors import EdgeError, ProfileError, UsageError
+from edge_sdk.files import write_whole
+from edge_sdk.profiles import DeviceProfile, Latency
 from edge_sdk.strict import from_plain, to_plain
 
-# Millions of Mult-Adds (conv: with the fully connected), megabytes, and 1.
-FEATURES = ("pointwise", "depthwise", "conv", "activations", "parameters", "constant")
 # An uncalibrated estimate is never narrower than this: one device, runtime and load differ
 # from another of the same name by as much (V1 on a Pixel 2: 86, 123 and 160 ms published).
 UNCALIBRATED = 0.20
-REMAKE = "make it again: python -m edge_sdk.benchmark.fit <profile>.toml"
-
-Array = npt.NDArray[np.float64]
+# With fewer rows nothing can be left out and still be judged.
+TABLE_ROWS = 7
+REMAKE = "make it again: edge-sdk profiles fit"
 
 
 @dataclass(frozen=True)
 class UsedRow:
-    """A row as the fit saw it. used_ms: published_ms after level and scale, in milliseconds."""
+    """A row as the fit saw it. used_ms: published_ms after the scale; estimate_ms: by a fit that
+    has not seen the row, 0 where nothing else was left; mult_adds: in millions, tiles filled;
+    at: its coordinates, and correction: its weight there."""
 
-    table: str
     model: str
     alpha: float
     resolution: int
     published_ms: float
     used_ms: float
-    weight: float
+    estimate_ms: float
+    mult_adds: float
+    at: tuple[float, ...]
+    correction: float
 
 
 @dataclass(frozen=True)
 class Fit:
-    """coefficients: ms per feature. mult_adds: smallest and largest of the rows, in millions.
-    level: factor from table to anchors, by family. scale: factor from the other device.
-    Errors are relative: means of |estimate / published - 1|, and the conformal 90 % quantile
-    of the leave-one-(model, alpha)-out errors. leave_family_out: by the family left out.
-    spread: the interval is latency / (1 + spread) to latency * (1 + spread)."""
+    """coefficients: ms per feature. shares: the shape they are drawn to, each feature's part.
+    basis: `table` (rows of many widths; corrected by neighbours where that helps), `anchored` (a
+    few rows: the level) or `scaled` (another device's level). scale: factor from the other
+    device, uncertainty: of it, a logarithm.
+
+    Errors are relative, by fits that have not seen the row, its (model, alpha) or its family; 0
+    where nothing is left without it. spread_row, spread_group: the logarithms of the 90 % interval
+    for a width the table has and for another. rate: of an anchored fit's interval, which grows
+    with the distance from the anchors. floor: no interval is narrower (a logarithm).
+    excluded: rows of the hold-out, never fitted."""
 
     dtype_class: str
     runtime: str
@@ -65,18 +87,28 @@ class Fit:
     threads: int
     abi: str
     basis: str
+    table: str
     coefficients: dict[str, float]
+    shares: dict[str, float]
     families: dict[str, int]
     mult_adds: tuple[float, float]
-    level: dict[str, float]
     scale: float
+    uncertainty: float
     fit_error: float
     leave_one_out: float
     leave_group_out: float
-    leave_group_out_q90: float
     leave_family_out: dict[str, float]
-    spread: float
+    spread_row: float
+    spread_group: float
+    rate: float
+    floor: float
+    excluded: int
     rows: tuple[UsedRow, ...]
+
+    def predictor(self) -> Predictor:
+        coefficients = np.array([self.coefficients[name] for name in FEATURES])
+        Z = np.array([row.at for row in self.rows])
+        return Predictor(coefficients, Z, np.array([row.correction for row in self.rows]))
 
 
 @dataclass(frozen=True)
@@ -89,165 +121,90 @@ class FitFile:
     fits: dict[str, Fit]
 
 
-# --- the model -----------------------------------------------------------------------------
-
-
-def features(cost: ModelCost, dtype_class: str) -> Array:
-    """A model's six features, FEATURES in order. Parameters count 4 bytes (float) or 1 (int8)
-    whatever their storage: float16 and int4 kernels are unpacked before they are used."""
-    work = cost.mult_adds_by_kind()
-    return np.array(
-        [
-            work["pointwise"] / 1e6,
-            work["depthwise"] / 1e6,
-            (work["conv"] + work["fully-connected"]) / 1e6,
-            cost.activation_bytes / 1e6,
-            cost.parameters * (4 if dtype_class == "float" else 1) / 1e6,
-            1.0,
-        ]
-    )
-
-
-def nnls(A: Array, b: Array) -> Array:
-    """The x >= 0 that makes |A x - b| smallest: the active-set method of Lawson and Hanson,
-    Solving Least Squares Problems (1974), chapter 23."""
-    norms = np.linalg.norm(A, axis=0)
-    scaled = A / np.where(norms > 0, norms, 1.0)
-    x = np.zeros(A.shape[1])
-    free = np.zeros(A.shape[1], bool)
-    tolerance = 1e-10 * max(1e-300, float(np.abs(scaled.T @ b).max(initial=0.0)))
-    for _ in range(10 * A.shape[1]):
-        gradient = np.where(free, -np.inf, scaled.T @ (b - scaled @ x))
-        if gradient.max(initial=-np.inf) <= tolerance:
-            break
-        free[gradient.argmax()] = True
-        while True:
-            trial = np.zeros_like(x)
-            trial[free] = np.linalg.lstsq(scaled[:, free], b, rcond=None)[0]
-            out = free & (trial <= 0)
-            if not out.any():
-                x = trial
-                break
-            # Go towards the trial until the first variable is 0, and hold that one there.
-            step = (x[out] / np.maximum(x[out] - trial[out], 1e-300)).min()
-            x = np.where(free, x + step * (trial - x), 0.0)
-            free &= x > 1e-12 * max(1e-300, float(x.max()))
-            x = np.where(free, x, 0.0)
-    return np.asarray(x / np.where(norms > 0, norms, 1.0), np.float64)
-
-
-def relative_nnls(X: Array, y: Array, weight: Array) -> Array:
-    """Non-negative coefficients with the least weighted squared relative error."""
-    return nnls(X * (weight / y)[:, None], weight)
-
-
-def conformal_quantile(errors: Array, level: float = 0.90) -> float:
-    """The ceil((n + 1) level)-th smallest of n errors, the largest if there are too few
-    (split conformal prediction, Lei et al. 2018)."""
-    rank = min(len(errors), math.ceil((len(errors) + 1) * level))
-    return float(np.sort(errors)[rank - 1])
-
-
-# --- the fit -------------------------------------------------------------------------------
-
-
-def _rows(profile: DeviceProfile, table: str, dtype_class: str) -> list[Published]:
-    every = read_table(profile, table)
-    rows = [r for r in every if r.dtype_class == dtype_class and r.model in ARCHITECTURES]
-    if not rows:
-        raise ProfileError(
-            f"profile {profile.name}: measurements/{table}.csv has no {dtype_class} row of "
-            f"{' or '.join(ARCHITECTURES)}"
-        )
-    return rows
+def shape_for(profile: DeviceProfile, latency: Latency, dtype_class: str) -> Array:
+    """The shares a fit is drawn to: the usual ones, or those of the relatives where named."""
+    usual = usual_shares(dtype_class, latency.table)
+    if not latency.relatives:
+        return usual
+    tables = [profile_table(profile, name, dtype_class) for name in latency.relatives]
+    return shares_of_relatives([t.only(~held_out(t)) for t in tables], usual, dtype_class)
 
 
 def fit_class(profile: DeviceProfile, dtype_class: str) -> Fit:
     """The fit of one dtype class. Raises ProfileError for tables that are missing or wrong."""
     latency = profile.latency[dtype_class]
-    table = _rows(profile, latency.table, dtype_class)
-    used = [
-        UsedRow(latency.table, *r.key, published_ms=r.latency_ms, used_ms=r.latency_ms, weight=1.0)
-        for r in table
-    ]
-    level: dict[str, float] = {}
-    if latency.anchors:
-        used, level = _anchor(used, latency.anchors, _rows(profile, latency.anchors, dtype_class))
-    scale, uncertainty = _scale(profile, latency)
-    used = [replace(r, used_ms=r.used_ms * scale) for r in used]
+    whole = profile_table(profile, latency.table, dtype_class)
+    # What a user measured on the very unit is all there is of it: nothing is held out.
+    seen = ~held_out(whole) if not latency.measured_here else np.ones(len(whole.rows), bool)
+    table = whole.only(seen)
+    factor, uncertainty = _scale(profile, latency)
+    y = table.y * factor
+    shares = shape_for(profile, latency, dtype_class)
+    fit = drawn_to(shares, dtype_class)
+    basis = _basis(latency, table)
+    correct = basis != "table" or correction_helps(table.X, table.Z, y, fit)
+    model = fitted(table.X, table.Z, y, fit, correct=correct)
 
-    X, y, weight = _arrays(used, dtype_class)
-    coefficients = relative_nnls(X, y, weight)
-    groups = [(r.model, r.alpha) for r in used]
-    one_out = _left_out(X, y, weight, list(range(len(y))))
-    group_out = _left_out(X, y, weight, groups)
-    family_out = _left_out(X, y, weight, [r.model for r in used])
-    q90 = conformal_quantile(np.abs(np.log(group_out)))
-    floor = 0.0 if latency.measured_here else math.log1p(UNCALIBRATED)
-    work = X[:, :3].sum(axis=1)
-    families = sorted({r.model for r in used})
+    groups: list[tuple[str, float]] = [(m, a) for m, a, _ in table.keys]
+    models = [m for m, _, _ in table.keys]
+    one_out = left_out(table.X, table.Z, y, range(len(y)), fit, correct=correct)
+    group_out = left_out(table.X, table.Z, y, groups, fit, correct=correct)
+    family_out = left_out(table.X, table.Z, y, models, fit, correct=correct)
+    work = mult_adds(table.X)
+    families = sorted(set(models))
+    few = latency.measured_here and len(y) < SHAPE_ROWS
     return Fit(
         dtype_class=dtype_class,
         runtime=latency.runtime,
         version=latency.version,
         threads=latency.threads,
         abi=latency.abi,
-        basis="scaled" if _is_scaled(latency) else "anchored" if latency.anchors else "table",
-        coefficients={k: _round(c) for k, c in zip(FEATURES, coefficients, strict=True)},
-        families={f: sum(r.model == f for r in used) for f in families},
+        basis=basis,
+        table=latency.table,
+        coefficients=_named(model.coefficients),
+        shares=_named(shares),
+        families={f: models.count(f) for f in families},
         mult_adds=(_round(work.min()), _round(work.max())),
-        level={f: _round(v) for f, v in level.items()},
-        scale=_round(scale),
-        fit_error=_mean_error(X @ coefficients / y),
+        scale=_round(factor),
+        uncertainty=_round(uncertainty),
+        fit_error=_mean_error(model(table.X, table.Z) / y),
         leave_one_out=_mean_error(one_out),
         leave_group_out=_mean_error(group_out),
-        leave_group_out_q90=_round(math.expm1(q90)),
-        leave_family_out=(
-            {f: _mean_error(family_out[[r.model == f for r in used]]) for f in families}
+        leave_family_out={
+            f: _mean_error(family_out[[m == f for m in models]])
+            for f in families
             if len(families) > 1
-            else {}
+        },
+        spread_row=_round(calibrated_spread(dtype_class) if few else _quantile(one_out)),
+        spread_group=_round(calibrated_spread(dtype_class) if few else _quantile(group_out)),
+        rate=0.0 if basis == "table" or few else _round(anchored_rate(dtype_class)),
+        floor=0.0 if latency.measured_here else _round(math.log1p(UNCALIBRATED)),
+        excluded=int((~seen).sum()),
+        rows=tuple(
+            UsedRow(
+                model=key[0],
+                alpha=key[1],
+                resolution=key[2],
+                published_ms=_round(row.latency_ms),
+                used_ms=_round(used),
+                estimate_ms=_round(ratio * used) if math.isfinite(ratio) else 0.0,
+                mult_adds=_round(m),
+                at=tuple(_round(v) for v in z),
+                correction=_round(w),
+            )
+            for key, row, used, ratio, m, z, w in zip(
+                table.keys, table.rows, y, one_out, work, table.Z, model.weights, strict=True
+            )
         ),
-        spread=_round(math.expm1(max(floor, q90) + uncertainty)),
-        rows=tuple(replace(r, used_ms=_round(r.used_ms), weight=_round(r.weight)) for r in used),
     )
 
 
-def _arrays(rows: Sequence[UsedRow], dtype_class: str) -> tuple[Array, Array, Array]:
-    dtype = "float32" if dtype_class == "float" else "int8"
-    # 1001 classes: the published models have a background class.
-    costs = [cost_of_architecture(r.model, r.alpha, r.resolution, 1001, dtype) for r in rows]
-    X = np.array([features(cost, dtype_class) for cost in costs])
-    return X, np.array([r.used_ms for r in rows]), np.array([r.weight for r in rows])
-
-
-def _anchor(
-    rows: list[UsedRow], name: str, anchors: list[Published]
-) -> tuple[list[UsedRow], dict[str, float]]:
-    """The table's rows moved to the anchors' level, family by family, and the anchors.
-
-    A family's factor is the geometric mean of anchor / table over its anchors (the table's own
-    row of that model where it has one, else the table's fit). A family without anchor takes the
-    mean factor of the others. An anchor weighs as much as all of its family's other rows."""
-    dtype_class = anchors[0].dtype_class
-    fit = relative_nnls(*_arrays(rows, dtype_class))
-    measured = {(r.model, r.alpha, r.resolution): r.published_ms for r in rows}
-    ratios: dict[str, list[float]] = {}
-    new = []
-    for a in anchors:
-        n = sum(r.model == a.model and (r.model, r.alpha, r.resolution) != a.key for r in rows)
-        row = UsedRow(name, *a.key, a.latency_ms, a.latency_ms, math.sqrt(max(1, n)))
-        base = measured.get(a.key) or float(_arrays([row], dtype_class)[0][0] @ fit)
-        ratios.setdefault(a.model, []).append(a.latency_ms / base)
-        new.append(row)
-    level = {f: float(np.exp(np.mean(np.log(r)))) for f, r in ratios.items()}
-    common = float(np.exp(np.mean(np.log(list(level.values())))))
-    taken = {a.key for a in anchors}
-    moved = [
-        replace(r, used_ms=r.published_ms * level.setdefault(r.model, common))
-        for r in rows
-        if (r.model, r.alpha, r.resolution) not in taken
-    ]
-    return moved + new, level
+def _basis(latency: Latency, table: Table) -> str:
+    if latency.scale and (latency.scale.ratio or latency.scale.clock_ghz):
+        return "scaled"
+    widths = {(m, a) for m, a, _ in table.keys}
+    many = len(table.rows) >= TABLE_ROWS and len(widths) > 2
+    return "table" if many or latency.measured_here else "anchored"
 
 
 def _scale(profile: DeviceProfile, latency: Latency) -> tuple[float, float]:
@@ -274,23 +231,18 @@ def _scale(profile: DeviceProfile, latency: Latency) -> tuple[float, float]:
     return factor, uncertainty
 
 
-def _is_scaled(latency: Latency) -> bool:
-    """Whether the level is another device's."""
-    return bool(latency.scale and (latency.scale.ratio or latency.scale.clock_ghz))
-
-
-def _left_out(X: Array, y: Array, weight: Array, groups: Sequence[object]) -> Array:
-    """Estimate / measured of every row, by a fit that has not seen the row's group."""
-    ratio = np.ones(len(y))
-    for group in dict.fromkeys(groups):
-        out = np.array([g == group for g in groups])
-        if not out.all():
-            ratio[out] = X[out] @ relative_nnls(X[~out], y[~out], weight[~out]) / y[out]
-    return np.maximum(ratio, 1e-9)
+def _named(values: Array) -> dict[str, float]:
+    return {name: _round(v) for name, v in zip(FEATURES, values, strict=True)}
 
 
 def _mean_error(ratio: Array) -> float:
-    return _round(float(np.abs(ratio - 1).mean()))
+    known = ratio[np.isfinite(ratio)]
+    return _round(float(np.abs(known - 1).mean())) if len(known) else 0.0
+
+
+def _quantile(ratio: Array) -> float:
+    known = ratio[np.isfinite(ratio)]
+    return conformal_quantile(np.abs(np.log(known))) if len(known) else 0.0
 
 
 def _round(value: float) -> float:
@@ -317,36 +269,47 @@ def read_fit(profile: DeviceProfile) -> FitFile:
     return from_plain(FitFile, data, where, ProfileError)
 
 
+def shipped_fits_folder() -> Path:
+    """device_profiles/fits of a checkout. Raises UsageError where the package is installed
+    otherwise: an installed package is not to be written to."""
+    folder = Path(str(files("device_profiles"))) / "fits"
+    if not (folder.parents[1] / "pyproject.toml").is_file():
+        raise UsageError(
+            "the shipped profiles can be fitted again in a checkout only; give --out, or .toml "
+            "files of your own"
+        )
+    return folder
+
+
+def fit_text(fit: FitFile) -> str:
+    return json.dumps(to_plain(fit), indent=1) + "\n"
+
+
 def fit_all(profiles: Sequence[DeviceProfile], out: Path) -> list[FitFile]:
-    """Fits every profile and writes out/<profile>.json. Raises ProfileError, or EdgeError if
-    `out` cannot be written; nothing is written unless every profile could be fitted."""
+    """Fits every profile and writes out/<profile>.json; a fit that says the same as the file
+    there keeps its date. Raises ProfileError, or EdgeError if `out` cannot be written; nothing
+    is written unless every profile could be fitted."""
     made = [fit_profile(profile) for profile in profiles]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for fit in made:
-            text = json.dumps(to_plain(fit), indent=1) + "\n"
-            (out / f"{fit.profile}.json").write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise EdgeError(f"cannot write fits to {out}: {e.strerror}") from e
+    for fit in made:
+        path = out / f"{fit.profile}.json"
+        if not (path.is_file() and _says_the_same(path.read_text(encoding="utf-8"), fit)):
+            write_beside(path, fit_text(fit))
     return made
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Fits the .toml profiles given, beside each, or the shipped ones of this checkout."""
-    if arguments:
-        made = [fit for path in arguments
-                for fit in fit_all([load_profile(path)], Path(path).parent / "fits")]  # fmt: skip
-    else:
-        shipped = [load_profile(name) for name in profile_names()]
-        made = fit_all(shipped, Path("device_profiles/fits"))
-    for each in made:
-        for name, fit in each.fits.items():
-            print(
-                f"{each.profile:12} {name:5} {fit.basis:8} rows {len(fit.rows):2}  error: fit "
-                f"{fit.fit_error:.1%}, one out {fit.leave_one_out:.1%}, group out "
-                f"{fit.leave_group_out:.1%}  interval x/: {1 + fit.spread:.2f}"
-            )
+def write_beside(path: Path, text: str) -> None:
+    """Writes a file whole, and its folder where there is none. Raises EdgeError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise EdgeError(f"cannot write {path.parent}: {e.strerror or e}") from e
+    write_whole(path, text.encode("utf-8"))
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _says_the_same(text: str, fit: FitFile) -> bool:
+    try:
+        old = json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    new = json.loads(fit_text(fit))
+    return isinstance(old, dict) and all(old.get(k) == new[k] for k in ("profile", "fits"))

@@ -1,15 +1,14 @@
-"""docs/profiles.md, written from the shipped profiles:
-`python -m edge_sdk.benchmark.profiles_page docs/profiles.md`."""
+"""docs/profiles.md, written from the shipped profiles by `tools/generate_docs.py`."""
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from edge_sdk.benchmark.estimate import Estimate, estimate
+from edge_sdk.benchmark.estimate import Estimate, errors_in_words, estimate
 from edge_sdk.benchmark.fit import Fit, read_fit
 from edge_sdk.benchmark.published import published_rows, read_table
+from edge_sdk.benchmark.simulations import NEAR
 from edge_sdk.cost import cost_of_architecture
 from edge_sdk.profiles import DeviceProfile, Feature, Figure, load_profile, profile_names
 
@@ -24,9 +23,9 @@ _UNITS = {
 _HEAD = """\
 # Device profiles
 
-Written by `python -m edge_sdk.benchmark.profiles_page docs/profiles.md` from the profiles; do not
-edit. How a fit is made, and what the columns of the measurement tables mean, is in
-`device_profiles/README.md`.
+Written by `make docs` from the profiles; do not edit. How a fit is made, and what the columns of
+the measurement tables mean, is in `device_profiles/README.md`; how good the fits are, in
+`docs/benchmark.md`.
 
 No figure on this page was measured by this project: a figure is *published* (by the source named)
 or *estimated* (computed from published figures, with an interval). For a figure of your own
@@ -62,9 +61,10 @@ def _overview(profiles: Sequence[DeviceProfile]) -> Iterator[str]:
 
 
 def _cell(profile: DeviceProfile, model: str, dtype_class: str) -> str:
+    if dtype_class not in profile.latency:
+        return "no evidence"
     made = estimate(cost_of_architecture(model, dtype=_DTYPES[dtype_class]), profile)
-    latency = profile.latency[dtype_class]
-    runtimes = {row.runtime for row in read_table(profile, latency.anchors or latency.table)}
+    runtimes = {row.runtime for row in read_table(profile, profile.latency[dtype_class].table)}
     published = [
         f"{row.latency_ms:g}"
         for row in published_rows(profile)
@@ -92,28 +92,40 @@ def _hardware(profile: DeviceProfile) -> Iterator[str]:
     for key, what in (("dotprod", "8-bit dot product"), ("fp16", "fp16 arithmetic")):
         feature: Feature = getattr(h, key)
         yield f"| {what} | {feature.value} | {feature.source} |"
+    if h.thermal:
+        yield ""
+        yield f"Heat: {h.thermal}."
 
 
 def _latency(profile: DeviceProfile, fit: Fit) -> Iterator[str]:
     latency = profile.latency[fit.dtype_class]
-    yield (
-        f"**{fit.dtype_class}** ({fit.runtime}, {fit.version}; {fit.threads} threads; ABI "
-        f"{fit.abi}). {latency.evidence}"
-    )
+    yield f"### {fit.dtype_class}"
+    yield ""
+    yield "| Stated for | | Source |"
+    yield "|---|---|---|"
+    sources = latency.sources
+    yield f"| runtime | {fit.runtime} | {sources.runtime} |"
+    yield f"| version | {fit.version} | {sources.version} |"
+    yield f"| threads | {fit.threads} | {sources.threads} |"
+    yield f"| ABI | {fit.abi} | {sources.abi} |"
+    yield f"| clock | {latency.clock_ghz:g} GHz | {sources.clock} |"
+    yield ""
+    yield latency.evidence
     if latency.scale:
         factor = f"Scaled by {fit.scale:.3g}; interval" if fit.basis == "scaled" else "Interval"
         yield f"{factor} widened by {latency.scale.uncertainty:.0%}. {latency.scale.reason}"
     rows = ", ".join(f"{family} {n}" for family, n in fit.families.items())
-    yield (
-        f"{len(fit.rows)} rows ({rows}). Mean error: {fit.fit_error:.1%} on these rows, "
-        f"{fit.leave_one_out:.1%} on a row left out, {fit.leave_group_out:.1%} on a model and "
-        f"width left out. Interval: a factor of {1 + fit.spread:.2f} either way."
-    )
-
-
-def main(arguments: Sequence[str]) -> None:
-    Path(arguments[0]).write_text(profiles_page(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:] or ["docs/profiles.md"])
+    names = ", ".join(f"`{name}`" for name in latency.every_table())
+    yield f"Tables: {names}. Fit: {len(fit.rows)} rows ({rows}); {errors_in_words(fit)}."
+    if fit.rate:
+        yield (
+            f"Interval: a factor of {math.exp(fit.rate * NEAR):.2f} at a row and "
+            f"{math.exp(fit.rate * (NEAR + math.log(10))):.2f} at a tenth of its Mult-Adds; "
+            f"never below {math.exp(fit.floor):.2f}."
+        )
+    else:
+        yield (
+            f"Interval: a factor of {math.exp(fit.spread_row):.2f} for a width the table has and "
+            f"{math.exp(max(fit.spread_row, fit.spread_group)):.2f} for another; for another unit "
+            f"never below {math.exp(fit.floor):.2f}."
+        )

@@ -6,13 +6,18 @@ import csv
 import io
 import math
 from dataclasses import dataclass
+from importlib.resources import files
 
 from edge_sdk.errors import ProfileError
 from edge_sdk.profiles import DeviceProfile
 
 CLASS_OF_DTYPE = {"float32": "float", "int8": "int8", "uint8": "int8"}
-_COLUMNS = ("model", "alpha", "resolution", "dtype", "device", "threads", "abi", "runtime",
-            "latency_ms", "tier", "source", "locator", "note")  # fmt: skip
+# Trust: A best, D worst; M: measured by the user on the very unit (calibration).
+TIERS = ("A", "B", "C", "D", "M")
+COLUMNS = (
+    "model", "alpha", "resolution", "classes", "dtype", "device", "threads", "abi", "runtime",
+    "latency_ms", "tier", "source", "locator", "note",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class Published:
     model: str
     alpha: float
     resolution: int
+    classes: int
     dtype: str
     device: str
     threads: str
@@ -45,11 +51,21 @@ class Published:
 
 def read_table(profile: DeviceProfile, table: str) -> list[Published]:
     """The rows of measurements/<table>.csv. Raises ProfileError, naming file, line and column."""
-    where = f"measurements/{table}.csv"
-    text = profile.read_beside("measurements", f"{table}.csv")
+    return parse_table(
+        profile.read_beside("measurements", f"{table}.csv"), f"measurements/{table}.csv"
+    )
+
+
+def read_shipped(table: str) -> list[Published]:
+    """The same of a shipped table."""
+    file = files("device_profiles") / "measurements" / f"{table}.csv"
+    return parse_table(file.read_text(encoding="utf-8"), f"measurements/{table}.csv")
+
+
+def parse_table(text: str, where: str) -> list[Published]:
     reader = csv.DictReader(io.StringIO(text))
-    if tuple(reader.fieldnames or ()) != _COLUMNS:
-        raise ProfileError(f"{where}: columns are {reader.fieldnames}; valid: {list(_COLUMNS)}")
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise ProfileError(f"{where}: columns are {reader.fieldnames}; valid: {list(COLUMNS)}")
     rows = []
     for line in reader:
         try:
@@ -58,26 +74,34 @@ def read_table(profile: DeviceProfile, table: str) -> list[Published]:
                                         "tier", "source", "locator", "note")},
                 alpha=float(line["alpha"]),
                 resolution=int(line["resolution"]),
+                classes=int(line["classes"]),
                 latency_ms=float(line["latency_ms"]),
             )  # fmt: skip
         except (TypeError, ValueError) as e:
             raise ProfileError(f"{where} line {reader.line_num}: {e}") from e
-        if row.dtype not in CLASS_OF_DTYPE:
-            raise ProfileError(
-                f"{where} line {reader.line_num}: dtype is '{row.dtype}'; "
-                f"valid: {', '.join(CLASS_OF_DTYPE)}"
-            )
-        if not (math.isfinite(row.latency_ms) and row.latency_ms > 0):
-            raise ProfileError(
-                f"{where} line {reader.line_num}: latency_ms is {row.latency_ms}; "
-                "it must be above 0"
-            )
+        if problem := _problem(row):
+            raise ProfileError(f"{where} line {reader.line_num}: {problem}")
         rows.append(row)
     return rows
 
 
+def _problem(row: Published) -> str:
+    """What is wrong with values that have the right type; "" if nothing is."""
+    if row.dtype not in CLASS_OF_DTYPE:
+        return f"dtype is '{row.dtype}'; valid: {', '.join(CLASS_OF_DTYPE)}"
+    for name, value in (("alpha", row.alpha), ("latency_ms", row.latency_ms)):
+        if not (math.isfinite(value) and value > 0):
+            return f"{name} is {value}; it must be above 0"
+    for name, count in (("resolution", row.resolution), ("classes", row.classes)):
+        if count < 1:
+            return f"{name} is {count}; it must be 1 or more"
+    if row.tier not in TIERS:
+        return f"tier is '{row.tier}'; valid: {', '.join(TIERS)}"
+    return ""
+
+
 def published_rows(profile: DeviceProfile) -> list[Published]:
     """Every published latency of the profile's own device in the tables it names."""
-    tables = dict.fromkeys(name for each in profile.latency.values() for name in each.tables())
+    tables = dict.fromkeys(name for each in profile.latency.values() for name in each.every_table())
     rows = [row for table in tables for row in read_table(profile, table)]
     return [row for row in rows if row.device == profile.device]

@@ -7,14 +7,24 @@ import sys
 import click
 
 from edge_sdk import __version__
-from edge_sdk.cli import benchmark, classify, compare, convert, cost, data, evaluate, train
+from edge_sdk.cli import (
+    benchmark,
+    classify,
+    compare,
+    convert,
+    cost,
+    data,
+    evaluate,
+    profiles,
+    train,
+)
 from edge_sdk.errors import EdgeError
 
 # Every command of the program, a line for each; what it needs it imports in its function.
 COMMANDS = (
     convert.convert,
     benchmark.benchmark,
-    benchmark.profiles,
+    profiles.profiles,
     compare.compare,
     cost.cost,
     evaluate.evaluate,

@@ -1,4 +1,4 @@
-"""`edge-sdk benchmark` and the `profiles` that it estimates for."""
+"""`edge-sdk benchmark`: measured here or on a device, estimated on profiles."""
 
 from __future__ import annotations
 
@@ -86,16 +86,3 @@ def benchmark(
         return
     click.echo(report.benchmark_table(results))
     click.echo("\n".join(report.benchmark_notes(results)))
-
-
-@click.command()
-@click.argument("name", required=False)
-def profiles(name: str | None) -> None:
-    """List the device profiles, or show NAME (a profile, or a .toml file of your own)."""
-    from edge_sdk import report
-    from edge_sdk.profiles import load_profile, profile_names
-
-    if name is None:
-        click.echo(report.profiles_table([load_profile(n) for n in profile_names()]))
-    else:
-        click.echo(report.profile_page(load_profile(name)))

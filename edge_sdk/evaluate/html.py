@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from edge_sdk import __version__
 from edge_sdk.evaluate.results import Comparison, Evaluation
 from edge_sdk.evaluate.text import (
     all_rows,
@@ -18,45 +17,15 @@ from edge_sdk.evaluate.text import (
     short_names,
 )
 from edge_sdk.files import write_whole
+from edge_sdk.page import COLOURS, document, stroke, table
 
 Points = Sequence[tuple[float, ...]]
 Span = tuple[float, float]
 
-# Told apart by dashes too, for whoever prints in grey or does not see the colours.
-COLOURS = ("#0b5394", "#b03a00", "#1a6b2f", "#6d28a8", "#9d1747", "#374151")
-DASHES = ("", "7 3", "2 2", "10 3 2 3", "4 2", "1 3")
 MAX_MATRIX = 20
 SIZE = 300  # of a plot's square, without its margins
 # An inset shows the corner where good curves are; with worse ones there is nothing to enlarge.
 INSET_FROM = 0.9
-STYLE = """
-:root { color-scheme: light }
-body { font: 15px/1.5 system-ui, sans-serif; color: #16191d; background: #fff;
-  max-width: 68rem; margin: 2rem auto; padding: 0 1.25rem }
-h1 { font-size: 1.6rem; margin: 0 0 .5rem } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
-p { margin: .2rem 0 }
-.simulated { border: 2px solid #7a4b00; background: #fff5df; padding: .5rem .8rem; margin: 1rem 0;
-  font-weight: 600 }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(25rem, 1fr)); gap: 1rem }
-figure { margin: 0; break-inside: avoid } figcaption { font-weight: 600 }
-svg { width: 100%; max-width: 26rem; height: auto; display: block }
-.legend { list-style: none; padding: 0; margin: .5rem 0; display: flex; flex-wrap: wrap;
-  gap: .2rem 1.5rem }
-.legend svg { display: inline-block; width: 40px; vertical-align: middle; margin-right: .4rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 1rem }
-caption { text-align: left; font-weight: 600; padding-bottom: .3rem }
-th, td { padding: .22rem .8rem; text-align: right; border-bottom: 1px solid #d5d9de;
-  white-space: nowrap }
-th:first-child { text-align: left; font-weight: 500; padding-left: 0 }
-thead th { border-bottom: 2px solid #16191d; font-weight: 600 }
-.matrices { display: flex; flex-wrap: wrap; gap: 1rem 3rem }
-.matrices td.right { font-weight: 700; background: #eef3f8 }
-.hash { font: 12px ui-monospace, monospace; overflow-wrap: anywhere }
-footer { margin-top: 2rem; font-size: .9rem; color: #3c434b }
-@media print { body { margin: 0; max-width: none; font-size: 10pt } th, td { padding: .1rem .5rem }
-  .plots { grid-template-columns: 1fr 1fr } }
-"""
 
 
 @dataclass(frozen=True)
@@ -87,21 +56,14 @@ def page(c: Comparison) -> str:
         "</div>",
         "<h2>Figures</h2>",
         '<div class="wide">',
-        _table(f"All {kind(c)}; 95 % intervals in brackets", names, _figure_rows(c)),
+        table(f"All {kind(c)}; 95 % intervals in brackets", names, _figure_rows(c)),
         "</div>",
         *_matrices(c, names),
         "<h2>How to read it</h2>",
         *(f"<p>{escape(line)}</p>" for line in footing(c)),
         *(f'<p class="hash">{escape(e.model)}: sha256 {e.sha256}</p>' for e in c.models),
-        f"<footer>edge-sdk {escape(__version__)}. For research; not a medical device.</footer>",
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    return document(title, body, "For research; not a medical device.")
 
 
 def _warning(c: Comparison) -> str:
@@ -117,20 +79,6 @@ def _warning(c: Comparison) -> str:
 
 def _figure_rows(c: Comparison) -> list[tuple[str, list[str]]]:
     return [row for row in all_rows(c) if " called " not in row[0]]
-
-
-def _table(caption: str, heads: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> str:
-    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
-    lines = "\n".join(
-        f'<tr><th scope="row">{escape(head)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        + "</tr>"
-        for head, cells in rows
-    )
-    return (
-        f"<table><caption>{escape(caption)}</caption>\n<thead><tr><th></th>{top}</tr></thead>\n"
-        f"<tbody>\n{lines}\n</tbody></table>"
-    )
 
 
 def _matrices(c: Comparison, names: Sequence[str]) -> list[str]:
@@ -159,7 +107,7 @@ def _matrices(c: Comparison, names: Sequence[str]) -> list[str]:
 def _legend(names: Sequence[str]) -> str:
     items = "".join(
         f'<li><svg viewBox="0 0 40 8" aria-hidden="true"><line x1="0" y1="4" x2="40" y2="4" '
-        f"{_stroke(i)}/></svg>{escape(name)}</li>"
+        f"{stroke(i)}/></svg>{escape(name)}</li>"
         for i, name in enumerate(names)
     )
     return f'<ul class="legend">{items}</ul>'
@@ -293,17 +241,10 @@ def _axes(
         )
     for s in series:
         line = " ".join(f"{x(p[0])},{y(p[1])}" for p in s.points)
-        parts.append(f'<polyline points="{line}" fill="none" {_stroke(s.style)}/>')
+        parts.append(f'<polyline points="{line}" fill="none" {stroke(s.style)}/>')
         parts += [
             f'<circle cx="{x(p[0])}" cy="{y(p[1])}" r="{2 + 5 * share**0.5:.1f}" '
             f'fill="{COLOURS[s.style % len(COLOURS)]}" fill-opacity="0.55"/>'
             for p, share in zip(s.points, s.sizes, strict=False)
         ]
     return "\n".join([*parts, "</g>"])
-
-
-def _stroke(style: int) -> str:
-    dash = DASHES[style % len(DASHES)]
-    return f'stroke="{COLOURS[style % len(COLOURS)]}" stroke-width="1.8"' + (
-        f' stroke-dasharray="{dash}"' if dash else ""
-    )

@@ -27,11 +27,10 @@ from edge_sdk.report import (
     benchmark_table,
     conversion_summary,
     conversion_table,
-    profile_page,
-    profiles_table,
     size,
     table,
 )
+from edge_sdk.report_profiles import profile_page, profiles_table
 
 GOOD = Check("litert", "2.3", "3.11", "m", 40, 96.25, 97.5, 98.0, 1.25, 21.3, True, ())
 LOST = Check("tflite-runtime", "", "", "", 40, None, None, 0.0, 100.0, 0.0, False, ("it crashed",))
@@ -146,7 +145,7 @@ MEASURED = Measurement(
 )  # fmt: skip
 ESTIMATED = Estimate(
     "rpi4", "XNNPACK", 4, "aarch64", "int8", None, 12.5, 10.0, 15.0, 80.0, {}, 1, 1, 3_000_000,
-    None, None, ("twelve models",), ("outside the fit",),
+    None, None, None, "", ("twelve models",), ("outside the fit",),
 )  # fmt: skip
 
 
