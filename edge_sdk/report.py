@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from edge_sdk.artifact import Artifact, Check
+from edge_sdk.benchmark.estimate import Estimate
 from edge_sdk.benchmark.measure import HERE, Measurement, State
 from edge_sdk.benchmark.run import Benchmark
 from edge_sdk.cost import KINDS, ModelCost
@@ -186,7 +187,7 @@ def benchmark_notes(results: Sequence[Benchmark]) -> list[str]:
     said: dict[str, dict[str, None]] = {}  # a text -> the profiles it holds for, each once
     for r in results:
         for e in r.estimates:
-            for text in (*e.evidence, *e.warnings):
+            for text in (*e.evidence, *_derived(r.model, e), *e.warnings):
                 said.setdefault(text, {})[e.profile] = None
     heading = ""
     for text, names in sorted(said.items(), key=lambda item: list(item[1])):
@@ -195,6 +196,23 @@ def benchmark_notes(results: Sequence[Benchmark]) -> list[str]:
             lines.append(f"{heading}:")
         lines += textwrap.wrap(text, 100, initial_indent="  - ", subsequent_indent="    ")
     return lines
+
+
+def _derived(model: str, e: Estimate) -> Iterator[str]:
+    """What follows from the estimate and published figures of the device."""
+    if e.load_ms is not None:
+        yield (
+            f"{model}: loading takes {e.load_ms:.2g} ms at least, without storage and without "
+            "starting the interpreter (derived from the device's memory speed)"
+        )
+    if (b := e.battery) is not None:
+        yield (
+            f"{model}: {b.watt_hours:g} Wh last {b.hours:.1f} hours at a duty of {b.duty:.0%}, "
+            f"{b.images:,.0f} images (derived from published watts, {b.mean_w:.2f} W on average; "
+            "no camera, screen or radio)"
+        )
+    if e.thermal:
+        yield f"heat: {e.thermal}"
 
 
 def _measured_notes(timed: Sequence[Measurement]) -> list[str]:

@@ -64,6 +64,7 @@ class Estimate:
     thermal: str
     evidence: tuple[str, ...]
     warnings: tuple[str, ...]
+    battery: Battery | None = None
     label: Literal["estimated"] = "estimated"
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_sdk.benchmark.estimate import Estimate, estimate
+from edge_sdk.benchmark.estimate import Estimate, battery, estimate
 from edge_sdk.benchmark.measure import Measurement, measure
 from edge_sdk.cost import cost_of_graph
 from edge_sdk.profiles import DeviceProfile
@@ -31,10 +31,23 @@ class Benchmark:
     estimates: tuple[Estimate, ...]
 
 
+@dataclass(frozen=True)
+class Use:
+    """A battery's watt hours, and the share of the time spent computing (0 to 1)."""
+
+    watt_hours: float
+    duty: float
+
+
 def benchmark(
-    model: Model, profiles: Sequence[DeviceProfile], *, timer: Timer | None = measure
+    model: Model,
+    profiles: Sequence[DeviceProfile],
+    *,
+    timer: Timer | None = measure,
+    use: Use | None = None,
 ) -> Benchmark:
-    """Raises what `timer` and `estimate` raise; timer None measures nothing."""
+    """Raises what `timer` and `estimate` raise; timer None measures nothing. use: how long a
+    battery lasts, where a profile's watts are published."""
     graph = read_tflite(model.path)
     cost = cost_of_graph(graph)
     return Benchmark(
@@ -44,5 +57,14 @@ def benchmark(
         parameters=cost.parameters,
         weight_types=graph.weight_types(),
         measured=None if timer is None else timer(model.path),
-        estimates=tuple(estimate(cost, profile) for profile in profiles),
+        estimates=tuple(_used(estimate(cost, profile), profile, use) for profile in profiles),
     )
+
+
+def _used(made: Estimate, profile: DeviceProfile, use: Use | None) -> Estimate:
+    if use is None:
+        return made
+    if profile.hardware.idle_w is None or profile.hardware.load_w is None:
+        said = "no battery hours: nobody published what this device draws"
+        return replace(made, warnings=(*made.warnings, said))
+    return replace(made, battery=battery(made, profile, use.watt_hours, use.duty))

@@ -33,6 +33,19 @@ from edge_sdk.errors import UsageError
     help="Stop timing a model after this long.",
 )
 @click.option("--estimate-only", is_flag=True, help="Do not measure at all.")
+@click.option(
+    "--battery-wh",
+    type=Number(0.001),
+    metavar="WH",
+    help="Derive how long a battery of WH watt hours lasts.",
+)
+@click.option(
+    "--duty",
+    default=1.0,
+    show_default=True,
+    type=Number(0, 1),
+    help="Share of the time spent computing, for --battery-wh.",
+)
 @ssh_options
 @adb_options
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -45,6 +58,8 @@ def benchmark(
     runs: int,
     seconds: float,
     estimate_only: bool,
+    battery_wh: float | None,
+    duty: float,
     as_json: bool,
     as_csv: bool,
     **device: Any,
@@ -55,6 +70,7 @@ def benchmark(
     int8 and w4a8 (converted once, then cached). Every figure says measured or estimated.
     """
     from edge_sdk import report
+    from edge_sdk.benchmark.run import Use
     from edge_sdk.benchmark.run import benchmark as run
     from edge_sdk.profiles import load_profile
     from edge_sdk.runtime import load_model
@@ -70,11 +86,12 @@ def benchmark(
             models = tuple(a.path for a in default_artifacts(bars))
         loaded = [load_model(path) for path in models]
         results = []
+        use = None if battery_wh is None else Use(battery_wh, duty)
         how = {"threads": threads, "runs": runs, "seconds": seconds}
         with open_timer(device, backend, how, estimate_only=estimate_only) as timer:
             for i, model in enumerate(loaded):
                 bars("benchmark", i, len(loaded))
-                results.append(run(model, devices, timer=timer))
+                results.append(run(model, devices, timer=timer, use=use))
         bars("benchmark", len(loaded), len(loaded))
     if as_json:
         click.echo(json.dumps(to_plain(results), ensure_ascii=False))

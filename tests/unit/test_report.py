@@ -16,7 +16,7 @@ from edge_sdk.artifact import (
     Source,
     TensorInfo,
 )
-from edge_sdk.benchmark.estimate import Estimate
+from edge_sdk.benchmark.estimate import Battery, Estimate
 from edge_sdk.benchmark.measure import Machine, Measurement
 from edge_sdk.benchmark.run import Benchmark
 from edge_sdk.preprocess import Preprocess
@@ -183,3 +183,13 @@ def test_every_profile_is_listed_and_has_a_page() -> None:
         page = profile_page(profile)
         assert page.startswith(f"{profile.name}: {profile.title}")
         assert profile.hardware.soc in page
+
+
+def test_what_is_derived_says_so_and_from_what() -> None:
+    made = replace(
+        ESTIMATED, load_ms=12.3, thermal="slows at 80 C", battery=Battery(10, 0.25, 4.0, 2.5, 720)
+    )
+    text = " ".join(" ".join(benchmark_notes([bench(None, made)])).split())
+    assert "net: loading takes 12 ms at least" in text
+    assert "10 Wh last 2.5 hours at a duty of 25%, 720 images (derived from published watts" in text
+    assert "heat: slows at 80 C" in text
