@@ -10,7 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 
 from edge_sdk.benchmark.features import features
 from edge_sdk.benchmark.fit import FitFile, fit_profile, fit_text, write_beside
+from edge_sdk.benchmark.measure import Measurement
 from edge_sdk.benchmark.published import CLASS_OF_DTYPE, COLUMNS, Published
 from edge_sdk.benchmark.simulations import CALIBRATION_ROWS, spread_out
 from edge_sdk.benchmark.tables import Key
@@ -33,7 +35,11 @@ from edge_sdk.profiles import (
     profile_names,
     user_folder,
 )
+from edge_sdk.progress import Progress, silent
 from edge_sdk.strict import to_plain
+
+Timer = Callable[[Path], Measurement]
+Build = Callable[[str, float, int, str], bytes]
 
 # What a calibration may be run on: the papers' widths and sizes.
 _GRID: tuple[Key, ...] = tuple(
@@ -80,6 +86,33 @@ def calibration_models(dtype_class: str, count: int = CALIBRATION_ROWS) -> list[
     return [key for _, key in sorted(chosen)]
 
 
+def time_models(
+    timer: Timer, build: Build, runs: Mapping[str, Run], progress: Progress = silent
+) -> tuple[list[Timed], dict[str, Run]]:
+    """Times the calibration models of both dtype classes, and says how: runs, with the runtime,
+    version and threads of the measurements. build: (model, alpha, resolution, dtype) to a .tflite.
+
+    Raises what `timer` and `build` raise."""
+    plan = [
+        (dtype, key)
+        for dtype, kind in (("float32", "float"), ("int8", "int8"))
+        for key in calibration_models(kind)
+    ]
+    timed, how = [], dict(runs)
+    with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
+        for i, (dtype, (model, alpha, size)) in enumerate(plan):
+            progress("calibrate", i, len(plan))
+            path = Path(folder) / f"{model}_{alpha:g}_{size}_{dtype}.tflite"
+            path.write_bytes(build(model, alpha, size, dtype))
+            m = timer(path)
+            timed.append(Timed(model, alpha, size, dtype, m.latency_ms))
+            kind = CLASS_OF_DTYPE[dtype]
+            how[kind] = replace(how[kind], runtime=m.runtime, version=m.version, threads=m.threads)
+            path.unlink()
+        progress("calibrate", len(plan), len(plan))
+    return timed, how
+
+
 def read_timed(path: Path) -> list[Timed]:
     """A CSV file with the columns model, alpha, resolution, dtype and latency_ms. Raises
     ProfileError, naming line and column."""
@@ -114,7 +147,7 @@ def calibrated_profile(
     timed: two or more models of a dtype class; a class without any is left out. run: by dtype
     class, how they were timed. when: ISO date. Raises UsageError for a name that cannot be,
     ProfileError for rows that cannot serve."""
-    _check_name(name)
+    check_name(name)
     for row in timed:
         _check_row(row)
     latency = {}
@@ -178,7 +211,8 @@ def _value(value: Any) -> str:
     return repr(value)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises UsageError for a name that is no file name, or a shipped profile's."""
     if not name or name.startswith(".") or any(ch in name for ch in '/\\"') or name != name.strip():
         raise UsageError(f"name is '{name}'; give letters, digits, '-' and '_'")
     if name.lower() in (n.lower() for n in profile_names()):

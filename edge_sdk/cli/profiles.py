@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from edge_sdk.cli.options import Number
+from edge_sdk.cli.device import adb_options, open_timer, ssh_options
+from edge_sdk.cli.options import Bars, Number, backend_option, threads_option
 
 
 class _Profiles(click.Group):
@@ -105,23 +106,34 @@ def validate(html: Path | None, as_json: bool) -> None:
 
 @profiles.command()
 @click.argument("base")
+@click.option("--here", is_flag=True, help="Time the models on this machine.")
+@ssh_options
+@adb_options
 @click.option(
     "--rows",
     type=click.Path(path_type=Path),
-    help="CSV of what was timed: model,alpha,resolution,dtype,latency_ms.",
+    help="Do not time: a CSV of what was, model,alpha,resolution,dtype,latency_ms.",
 )
 @click.option("--name", help="Name of the new profile [default: my-BASE].")
-@click.option("--runtime", default="LiteRT", show_default=True, help="What the rows ran under.")
-@click.option("--runtime-version", default="not stated", show_default=True, help="Its version.")
-@click.option("--threads", type=click.IntRange(1), help="Threads [default: as in BASE].")
-@click.option("--abi", help="Application binary interface [default: as in BASE].")
+@backend_option
+@threads_option
 @click.option("--clock-ghz", type=Number(0.01), help="Clock while timing [default: as in BASE].")
-def calibrate(base: str, rows: Path | None, name: str | None, **how: Any) -> None:
+def calibrate(
+    base: str,
+    here: bool,
+    rows: Path | None,
+    name: str | None,
+    backend: str,
+    threads: int,
+    clock_ghz: float | None,
+    **device: Any,
+) -> None:
     """Make a profile of your own unit from a few models timed on it.
 
-    BASE is the profile nearest to the unit. Without --rows: which models to time (with
-    `edge-sdk benchmark --host`, say). The profile goes to your own folder,
-    $XDG_CONFIG_HOME/edge-sdk/profiles, and is used by its name from then on.
+    BASE is the profile nearest to the unit. With --host, --adb or --here ten small untrained
+    MobileNets are built (this needs TensorFlow, here) and timed there, some minutes in all.
+    Without any of these and without --rows: the list of them. The profile goes to your own
+    folder, $XDG_CONFIG_HOME/edge-sdk/profiles, and is used by its name from then on.
     """
     from datetime import date
 
@@ -130,13 +142,21 @@ def calibrate(base: str, rows: Path | None, name: str | None, **how: Any) -> Non
         Run,
         calibrated_profile,
         calibration_models,
+        check_name,
         read_timed,
         store,
+        time_models,
     )
+    from edge_sdk.errors import UsageError
     from edge_sdk.profiles import DTYPE_CLASSES, load_profile, user_folder
 
     known = load_profile(base)
-    if rows is None:
+    called = name or f"my-{known.name}"
+    check_name(called)
+    timing = here or device["host"] is not None or device["adb"] is not None
+    if rows is not None and timing:
+        raise UsageError("--rows is of models timed before; --here, --host and --adb time: one")
+    if rows is None and not timing:
         click.echo("model,alpha,resolution,dtype,latency_ms")
         for dtype, kind in (("float32", "float"), ("int8", "int8")):
             for model, alpha, size in calibration_models(kind):
@@ -145,15 +165,18 @@ def calibrate(base: str, rows: Path | None, name: str | None, **how: Any) -> Non
     runs = {}
     for kind in DTYPE_CLASSES:
         at = known.latency.get(kind) or next(iter(known.latency.values()))
-        runs[kind] = Run(
-            runtime=how["runtime"],
-            version=how["runtime_version"],
-            threads=how["threads"] or at.threads,
-            abi=how["abi"] or at.abi,
-            clock_ghz=how["clock_ghz"] or at.clock_ghz,
-        )
-    called = name or f"my-{known.name}"
-    made, text = calibrated_profile(known, read_timed(rows), runs, called, date.today().isoformat())
+        clock = clock_ghz or at.clock_ghz
+        runs[kind] = Run("not stated", "not stated", threads, at.abi, clock)
+    if rows is not None:
+        timed = read_timed(rows)
+    else:
+        from edge_sdk.convert.untrained import untrained_tflite
+
+        how = {"threads": threads, "runs": 50, "seconds": 20.0}
+        with Bars() as bars, open_timer(device, backend, how, estimate_only=False) as timer:
+            assert timer is not None
+            timed, runs = time_models(timer, untrained_tflite, runs, bars)
+    made, text = calibrated_profile(known, timed, runs, called, date.today().isoformat())
     fitted = store(made, text)
     click.echo(report_profiles.fits_table([fitted]))
     click.echo(f"profile {called}: {user_folder() / called}.toml")

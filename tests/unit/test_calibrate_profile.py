@@ -15,13 +15,19 @@ from edge_sdk.benchmark.calibrate import (
     profile_text,
     read_timed,
     store,
+    time_models,
 )
 from edge_sdk.benchmark.estimate import estimate
+from edge_sdk.benchmark.measure import Machine, Measurement
 from edge_sdk.benchmark.simulations import calibrated, calibrated_spread, spread_out
 from edge_sdk.cost import cost_of_architecture
 from edge_sdk.errors import EdgeError, ProfileError, UsageError
 from edge_sdk.profiles import load_profile, profile_names
 
+MEASURED = Measurement(
+    "litert", "2", "3.11", 3, 50, 10, 1.5, 1.75, 2.0, 1.6, 1.4, 120.0, 50_000_000, 10_000_000,
+    Machine("Some CPU", 4, 8_000_000_000, "Linux aarch64"),
+)  # fmt: skip
 RUNS = dict.fromkeys(("float", "int8"), Run("LiteRT", "2.3.0", 4, "aarch64", 1.8))
 
 
@@ -81,6 +87,22 @@ def test_the_interval_of_a_calibrated_unit_is_that_of_simulated_calibrations():
     assert math.log(e.high_ms / e.latency_ms) == pytest.approx(calibrated_spread("int8"), rel=1e-4)
     off = np.concatenate([np.abs(np.log(s.ratio)) for s in calibrated("int8")])
     assert (off <= calibrated_spread("int8")).mean() == pytest.approx(0.9, abs=0.02)
+
+
+def test_models_are_built_and_timed_one_by_one():
+    seen = []
+
+    def timer(path):
+        assert path.read_bytes() == b"model"
+        seen.append(path.name)
+        return dataclasses.replace(MEASURED, p50_ms=float(len(seen)))
+
+    timed, runs = time_models(timer, lambda *_: b"model", RUNS)
+    assert len(seen) == len(set(seen)) == 10
+    assert [t.latency_ms for t in timed] == list(range(1, 11))
+    assert seen[0].endswith("_float32.tflite")
+    assert (runs["int8"].runtime, runs["int8"].version, runs["int8"].threads) == ("litert", "2", 3)
+    assert runs["int8"].abi == "aarch64"
 
 
 def test_a_class_that_was_not_timed_is_not_in_the_profile():
