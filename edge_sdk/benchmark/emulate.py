@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import edge_sdk
 from edge_sdk.errors import BackendError, UsageError
+from edge_sdk.profiles import DeviceProfile
 from edge_sdk.tflite_file import read_tflite
 
 QEMU = "qemu-aarch64"
@@ -91,6 +92,12 @@ class Counts:
     version: str
     qemu: str
     label: str = LABEL
+
+
+@dataclass(frozen=True)
+class Counted:
+    profile: str
+    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -254,16 +261,31 @@ def per_invoke(marks: Sequence[Marks], invokes: int) -> tuple[Marks, float]:
     return middle, (max(instructions) - min(instructions)) / middle.instructions
 
 
-def counts_text(model: str, places: Sequence[tuple[str, Counts]]) -> str:
+def counter(profiles: Sequence[DeviceProfile]) -> Callable[[Path], list[Counted]]:
+    """What counts a .tflite for each of these profiles; profiles with one core share a count.
+
+    Raises UsageError for no profile or a core that is not known, BackendError as `find_emulator`:
+    before anything is run."""
+    if not profiles:
+        raise UsageError("--emulate counts for the core of a --profile, and none is given")
+    cpus = {p.name: cpu_of(p.name, p.hardware.cpu) for p in profiles}
+    emulator = find_emulator()
+
+    def counted(model: Path) -> list[Counted]:
+        counts = {cpu: count(model, cpu, emulator) for cpu in dict.fromkeys(cpus.values())}
+        return [Counted(name, counts[cpu]) for name, cpu in cpus.items()]
+
+    return counted
+
+
+def counts_text(model: str, counted: Sequence[Counted]) -> str:
     """A line for each profile a model was counted for."""
-    lines = []
-    for profile, c in places:
-        lines.append(
-            f"{model} on {profile}: {c.instructions / 1e6:.2f} M instructions per invoke, "
-            f"{c.memory_bytes / 1e6:.2f} MB allocated ({c.label}: LiteRT {c.version} as {c.cpu}, "
-            "one thread; this is no time)"
-        )
-    return "\n".join(lines)
+    return "\n".join(
+        f"{model} on {profile}: {c.instructions / 1e6:.2f} M instructions per invoke, "
+        f"{c.memory_bytes / 1e6:.2f} MB allocated ({c.label}: LiteRT {c.version} as {c.cpu}, one "
+        "thread; this is no time)"
+        for profile, c in ((x.profile, x.counts) for x in counted)
+    )
 
 
 def _output(

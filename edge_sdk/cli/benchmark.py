@@ -46,6 +46,11 @@ from edge_sdk.errors import UsageError
     type=Number(0, 1),
     help="Share of the time spent computing, for --battery-wh.",
 )
+@click.option(
+    "--emulate",
+    is_flag=True,
+    help="Count the instructions of an invoke as each --profile's core, under qemu.",
+)
 @ssh_options
 @adb_options
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -60,6 +65,7 @@ def benchmark(
     estimate_only: bool,
     battery_wh: float | None,
     duty: float,
+    emulate: bool,
     as_json: bool,
     as_csv: bool,
     **device: Any,
@@ -70,15 +76,20 @@ def benchmark(
     int8 and w4a8 (converted once, then cached). Every figure says measured or estimated.
     """
     from edge_sdk import report
+    from edge_sdk.benchmark.emulate import counter, counts_text
     from edge_sdk.benchmark.run import Use
     from edge_sdk.benchmark.run import benchmark as run
     from edge_sdk.profiles import load_profile
+    from edge_sdk.progress import watched
     from edge_sdk.runtime import load_model
     from edge_sdk.strict import to_plain
 
     devices = [load_profile(name) for name in profiles]
     if as_json and as_csv:
         raise UsageError("--json and --csv: give one of them")
+    if emulate and as_csv:
+        raise UsageError("--emulate: --csv has no column for what is counted; use --json")
+    count = counter(devices) if emulate else None
     with Bars() as bars:
         if not models:
             from edge_sdk.convert.default import default_artifacts
@@ -93,8 +104,12 @@ def benchmark(
                 bars("benchmark", i, len(loaded))
                 results.append(run(model, devices, timer=timer, use=use))
         bars("benchmark", len(loaded), len(loaded))
+        counted = [count(m.path) for m in watched(loaded, "count", bars)] if count else []
     if as_json:
-        click.echo(json.dumps(to_plain(results), ensure_ascii=False))
+        plain = to_plain(results)
+        for result, found in zip(plain, counted, strict=False):
+            result["counted"] = to_plain(found)
+        click.echo(json.dumps(plain, ensure_ascii=False))
         return
     if as_csv:
         from edge_sdk.benchmark.rows import as_csv as csv_text
@@ -103,3 +118,5 @@ def benchmark(
         return
     click.echo(report.benchmark_table(results))
     click.echo("\n".join(report.benchmark_notes(results)))
+    for model, found in zip(loaded, counted, strict=False):
+        click.echo(counts_text(model.name, found))

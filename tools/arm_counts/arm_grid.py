@@ -19,6 +19,7 @@ from edge_sdk.files import write_whole
 # Of this tool: raised when counts of the same model would come out differently.
 TOOL = 1
 MAX_SPREAD = 0.001
+Key = tuple[str, float, int, str, str]  # arch, alpha, size, dtype, cpu
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Row:
     tool: int
 
     @property
-    def key(self) -> tuple[str, float, int, str, str]:
+    def key(self) -> Key:
         return self.arch, self.alpha, self.size, self.dtype, self.cpu
 
     @property
@@ -129,7 +130,7 @@ def _lacking(
     network: Network,
     dtypes: Sequence[str],
     cpus: Sequence[str],
-    rows: dict[tuple[object, ...], Row],
+    rows: dict[Key, Row],
 ) -> list[tuple[str, str]]:
     key = (network.arch, network.alpha, network.size)
     return [(d, c) for d in dtypes for c in cpus if (*key, d, c) not in rows]
