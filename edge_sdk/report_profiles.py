@@ -26,6 +26,8 @@ from edge_sdk.report import NOTHING, table
 LEAVE_ONE_OUT, LEAVE_GROUP_OUT, COVERAGE = 0.04, 0.06, (0.85, 0.95)
 UNSEEN_MEAN, UNSEEN_WITHIN_15, ANCHORS, CALIBRATED = 0.08, 0.90, 0.10, 0.05
 JUDGED_ROWS = 16
+# Five rows of a scattered table are off from each other by so much, those of others by half.
+DISAGREE = 0.20
 
 
 def profiles_table(profiles: Sequence[DeviceProfile]) -> str:
@@ -106,6 +108,17 @@ def fits_table(made: Sequence[FitFile]) -> str:
 def fit_width(fit: Fit) -> float:
     """The logarithm of the narrowest interval that a fit states."""
     return max(fit.floor, fit.spread_row) + fit.uncertainty
+
+
+def calibration_warnings(made: FitFile) -> list[str]:
+    """Where the models timed do not fit each other by the base's shape."""
+    return [
+        f"the {name} models timed are {fit.leave_one_out:.0%} off from what the others of them "
+        "say: time again when the machine does nothing else, or take a nearer base; the interval "
+        "is widened"
+        for name, fit in made.fits.items()
+        if fit.leave_one_out > DISAGREE
+    ]
 
 
 # --- validation ----------------------------------------------------------------------------

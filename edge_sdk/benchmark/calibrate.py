@@ -88,17 +88,17 @@ def calibration_models(dtype_class: str, count: int = CALIBRATION_ROWS) -> list[
 
 def time_models(
     timer: Timer, build: Build, runs: Mapping[str, Run], progress: Progress = silent
-) -> tuple[list[Timed], dict[str, Run]]:
-    """Times the calibration models of both dtype classes, and says how: runs, with the runtime,
-    version and threads of the measurements. build: (model, alpha, resolution, dtype) to a .tflite.
+) -> tuple[list[Timed], dict[str, Run], list[str]]:
+    """Times the calibration models of both dtype classes, says how (runs, with the runtime,
+    version and threads of the measurements) and what may have spoilt them.
 
-    Raises what `timer` and `build` raise."""
+    build: (model, alpha, resolution, dtype) to a .tflite. Raises what `timer` and `build` raise."""
     plan = [
         (dtype, key)
         for dtype, kind in (("float32", "float"), ("int8", "int8"))
         for key in calibration_models(kind)
     ]
-    timed, how = [], dict(runs)
+    timed, how, warnings = [], dict(runs), dict[str, None]()
     with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
         for i, (dtype, (model, alpha, size)) in enumerate(plan):
             progress("calibrate", i, len(plan))
@@ -108,9 +108,10 @@ def time_models(
             timed.append(Timed(model, alpha, size, dtype, m.latency_ms))
             kind = CLASS_OF_DTYPE[dtype]
             how[kind] = replace(how[kind], runtime=m.runtime, version=m.version, threads=m.threads)
+            warnings |= dict.fromkeys(m.warnings)
             path.unlink()
         progress("calibrate", len(plan), len(plan))
-    return timed, how
+    return timed, how, list(warnings)
 
 
 def read_timed(path: Path) -> list[Timed]:

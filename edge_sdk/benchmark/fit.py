@@ -175,8 +175,8 @@ def fit_class(profile: DeviceProfile, dtype_class: str) -> Fit:
             for f in families
             if len(families) > 1
         },
-        spread_row=_round(calibrated_spread(dtype_class) if few else _quantile(one_out)),
-        spread_group=_round(calibrated_spread(dtype_class) if few else _quantile(group_out)),
+        spread_row=_round(_calibrated(dtype_class, one_out) if few else _quantile(one_out)),
+        spread_group=_round(_calibrated(dtype_class, one_out) if few else _quantile(group_out)),
         rate=0.0 if basis == "table" or few else _round(anchored_rate(dtype_class)),
         floor=0.0 if latency.measured_here else _round(math.log1p(UNCALIBRATED)),
         excluded=int((~seen).sum()),
@@ -243,6 +243,14 @@ def _mean_error(ratio: Array) -> float:
 def _quantile(ratio: Array) -> float:
     known = ratio[np.isfinite(ratio)]
     return conformal_quantile(np.abs(np.log(known))) if len(known) else 0.0
+
+
+def _calibrated(dtype_class: str, one_out: Array) -> float:
+    """The interval after a calibration: of simulated ones, but no narrower than what the rows
+    are off by from each other. A busy machine or a wrong base shows there."""
+    known = one_out[np.isfinite(one_out)]
+    own = float(np.abs(np.log(known)).mean()) if len(known) else 0.0
+    return max(calibrated_spread(dtype_class), own)
 
 
 def _round(value: float) -> float:

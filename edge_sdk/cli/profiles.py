@@ -167,6 +167,7 @@ def calibrate(
         at = known.latency.get(kind) or next(iter(known.latency.values()))
         clock = clock_ghz or at.clock_ghz
         runs[kind] = Run("not stated", "not stated", threads, at.abi, clock)
+    warnings: list[str] = []
     if rows is not None:
         timed = read_timed(rows)
     else:
@@ -175,8 +176,10 @@ def calibrate(
         how = {"threads": threads, "runs": 50, "seconds": 20.0}
         with Bars() as bars, open_timer(device, backend, how, estimate_only=False) as timer:
             assert timer is not None
-            timed, runs = time_models(timer, untrained_tflite, runs, bars)
+            timed, runs, warnings = time_models(timer, untrained_tflite, runs, bars)
     made, text = calibrated_profile(known, timed, runs, called, date.today().isoformat())
     fitted = store(made, text)
     click.echo(report_profiles.fits_table([fitted]))
+    for text in (*warnings, *report_profiles.calibration_warnings(fitted)):
+        click.echo(f"warning: {text}")
     click.echo(f"profile {called}: {user_folder() / called}.toml")

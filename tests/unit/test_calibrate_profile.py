@@ -23,6 +23,7 @@ from edge_sdk.benchmark.simulations import calibrated, calibrated_spread, spread
 from edge_sdk.cost import cost_of_architecture
 from edge_sdk.errors import EdgeError, ProfileError, UsageError
 from edge_sdk.profiles import load_profile, profile_names
+from edge_sdk.report_profiles import calibration_warnings
 
 MEASURED = Measurement(
     "litert", "2", "3.11", 3, 50, 10, 1.5, 1.75, 2.0, 1.6, 1.4, 120.0, 50_000_000, 10_000_000,
@@ -84,7 +85,7 @@ def test_the_interval_of_a_calibrated_unit_is_that_of_simulated_calibrations():
     made, table = calibrated_profile(base, unit(base, 1.0), RUNS, "my-pi", "2026-01-02")
     store(made, table)
     e = estimate(cost_of_architecture("mobilenet_v1", 0.5, dtype="int8"), load_profile("my-pi"))
-    assert math.log(e.high_ms / e.latency_ms) == pytest.approx(calibrated_spread("int8"), rel=1e-4)
+    assert math.log(e.high_ms / e.latency_ms) >= calibrated_spread("int8") * 0.9999
     off = np.concatenate([np.abs(np.log(s.ratio)) for s in calibrated("int8")])
     assert (off <= calibrated_spread("int8")).mean() == pytest.approx(0.9, abs=0.02)
 
@@ -95,14 +96,29 @@ def test_models_are_built_and_timed_one_by_one():
     def timer(path):
         assert path.read_bytes() == b"model"
         seen.append(path.name)
-        return dataclasses.replace(MEASURED, p50_ms=float(len(seen)))
+        return dataclasses.replace(MEASURED, p50_ms=float(len(seen)), warnings=("it was hot",))
 
-    timed, runs = time_models(timer, lambda *_: b"model", RUNS)
+    timed, runs, warnings = time_models(timer, lambda *_: b"model", RUNS)
     assert len(seen) == len(set(seen)) == 10
     assert [t.latency_ms for t in timed] == list(range(1, 11))
     assert seen[0].endswith("_float32.tflite")
     assert (runs["int8"].runtime, runs["int8"].version, runs["int8"].threads) == ("litert", "2", 3)
     assert runs["int8"].abi == "aarch64"
+    assert warnings == ["it was hot"]
+
+
+def test_rows_that_disagree_are_said_and_widen_the_interval():
+    base = load_profile("rpi4")
+    timed = unit(base, 1.0)
+    timed[2] = dataclasses.replace(timed[2], latency_ms=4 * timed[2].latency_ms)
+    fits = []
+    for rows in (unit(base, 1.0), timed):
+        made, table = calibrated_profile(base, rows, RUNS, "my-pi", "x")
+        fits.append(store(made, table))
+    calm, spoilt = fits
+    assert calibration_warnings(calm) == []
+    assert "time again" in calibration_warnings(spoilt)[0]
+    assert spoilt.fits["int8"].spread_row > 2 * calm.fits["int8"].spread_row
 
 
 def test_a_class_that_was_not_timed_is_not_in_the_profile():
