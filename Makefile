@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := demo
-MODEL := $(DEMO)/artifacts/malaria-mobilenetv2-0.35-96
+MODEL := $(DEMO)/artifacts/malaria-mobilenetv2-96
 
 .PHONY: demo test lint types bench docs clean
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-DEFAULT = "malaria-mobilenetv2-0.35-96"
+DEFAULT = "malaria-mobilenetv2-96"
 
 
 def default_model() -> Path:
