@@ -13,6 +13,7 @@ import pytest
 from edge_sdk.benchmark.emulate import CPUS, Counts, Emulator, count, find_emulator
 from edge_sdk.errors import BackendError
 
+pytestmark = pytest.mark.slow
 SCHEMES = ("float32", "int8", "w4a8")
 
 
