@@ -1,7 +1,7 @@
 """Pages that need nothing else: HTML with style and SVG inside, no script, nothing loaded.
 
-What every page shares: its frame, its tables, its colours, and a plot of estimates against
-measurements on logarithmic axes.
+What every page shares: its frame, its tables, its colours, its markers, and a plot of estimates
+against measurements on logarithmic axes.
 """
 
 from __future__ import annotations
@@ -34,15 +34,26 @@ svg { width: 100%; max-width: 26rem; height: auto; display: block }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 1rem }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem }
 th, td { padding: .22rem .8rem; text-align: right; border-bottom: 1px solid #d5d9de;
-  white-space: nowrap }
+  white-space: nowrap; vertical-align: top }
 th:first-child { text-align: left; font-weight: 500; padding-left: 0 }
+td.words { text-align: left; white-space: normal; min-width: 12rem }
+th.words { text-align: left }
+.pairs { grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)) }
+.notes { padding-left: 1.6rem } .notes li { margin: .5rem 0; break-inside: avoid }
+.notes ul { padding-left: 1.1rem; margin: 0 } .notes ul li { margin: 0 }
 thead th { border-bottom: 2px solid #16191d; font-weight: 600 }
 .matrices { display: flex; flex-wrap: wrap; gap: 1rem 3rem }
 .matrices td.right { font-weight: 700; background: #eef3f8 }
 .hash { font: 12px ui-monospace, monospace; overflow-wrap: anywhere }
 footer { margin-top: 2rem; font-size: .9rem; color: #3c434b }
-@media print { body { margin: 0; max-width: none; font-size: 10pt } th, td { padding: .1rem .5rem }
-  .plots { grid-template-columns: 1fr 1fr } }
+@media print { @page { margin: 14mm }
+  body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt }
+  h1, h2, caption, figcaption, .legend { break-after: avoid } tr, li, p { break-inside: avoid }
+  .wide { overflow: visible } table { font-size: 8pt } th, td { padding: .1rem .35rem }
+  td.words { min-width: 5rem } .broad { min-width: 0 !important }
+  svg, .simulated, .matrices td.right { print-color-adjust: exact;
+    -webkit-print-color-adjust: exact }
+  .plots, .pairs { grid-template-columns: 1fr 1fr } }
 """
 
 
@@ -58,12 +69,16 @@ def document(title: str, body: Sequence[str], closing: str = "") -> str:
     )
 
 
-def table(caption: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """A table of text: the first cell of a row is its heading."""
-    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
+def table(
+    caption: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], words: int = 0
+) -> str:
+    """A table of text: the first cell of a row is its heading, the last `words` of it are words,
+    which may wrap, and no figures."""
+    look = [""] * (len(heads) - words) + [' class="words"'] * words
+    top = "".join(f'<th scope="col"{c}>{escape(h)}</th>' for h, c in zip(heads, look, strict=True))
     lines = "\n".join(
         f'<tr><th scope="row">{escape(head)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "".join(f"<td{c}>{escape(cell)}</td>" for cell, c in zip(cells, look, strict=True))
         + "</tr>"
         for head, cells in rows
     )
@@ -78,6 +93,56 @@ def stroke(style: int) -> str:
     dash = DASHES[style % len(DASHES)]
     return f'stroke="{COLOURS[style % len(COLOURS)]}" stroke-width="1.8"' + (
         f' stroke-dasharray="{dash}"' if dash else ""
+    )
+
+
+# Around 0, 0 with a radius of 1: told apart without colours.
+_SHAPES = (
+    "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0 -2 0z",
+    "M-.9 -.9h1.8v1.8h-1.8z",
+    "M0 -1.3L1.2 0L0 1.3L-1.2 0z",
+    "M0 -1.2L1.15 .9H-1.15z",
+    "M0 1.2L1.15 -.9H-1.15z",
+    "M-.4 -1.2h.8v.8h.8v.8h-.8v.8h-.8v-.8h-.8v-.8h.8z",
+)
+
+
+def marker(at: tuple[float, float], style: int, said: str, *, hollow: bool, size: float = 4) -> str:
+    """A shape of one of COLOURS, told when pointed at; hollow: its outline only."""
+    colour = COLOURS[style % len(COLOURS)]
+    look = (
+        f'fill="{"#fff" if hollow else colour}" stroke="{colour}" stroke-width="{1.8 / size:.3f}"'
+    )
+    told = f"<title>{escape(said)}</title>" if said else ""
+    return (
+        f'<path transform="translate({at[0]:.2f} {at[1]:.2f}) scale({size:.2f})" '
+        f'd="{_SHAPES[style % len(_SHAPES)]}" {look}>{told}</path>'
+    )
+
+
+def figure(
+    title: str,
+    description: str,
+    size: tuple[float, float],
+    parts: Sequence[str],
+    *,
+    broad: bool = False,
+) -> str:
+    """A titled drawing of `size` (width, height); broad: at least nearly as wide as its pixels."""
+    key = "".join(ch for ch in title.lower() if ch.isalnum())
+    wide = (
+        f' class="broad" style="max-width:{1.1 * size[0]:.0f}px;min-width:{0.75 * size[0]:.0f}px"'
+    )
+    return "\n".join(
+        [
+            f'<figure><figcaption>{escape(title)}</figcaption><svg role="img" '
+            f'viewBox="0 0 {size[0]:g} {size[1]:g}" aria-labelledby="{key}-t {key}-d" '
+            f'font-size="12" font-family="system-ui, sans-serif"{wide if broad else ""}>',
+            f'<title id="{key}-t">{escape(title)}</title>',
+            f'<desc id="{key}-d">{escape(description)}</desc>',
+            *parts,
+            "</svg></figure>",
+        ]
     )
 
 
@@ -110,18 +175,13 @@ def against(title: str, description: str, dots: Sequence[Dot], axes: tuple[str, 
     band = f"{x(first)},{y(first * 1.1)} {x(last)},{y(last * 1.1)} "
     band += f"{x(last)},{y(last / 1.1)} {x(first)},{y(first / 1.1)}"
     parts = [
-        f'<figure><figcaption>{escape(title)}</figcaption><svg role="img" '
-        f'viewBox="0 0 {left + side + right} {top + side + bottom}" '
-        f'aria-labelledby="{key}-t {key}-d" font-size="12" font-family="system-ui, sans-serif">',
-        f'<title id="{key}-t">{escape(title)}</title>',
-        f'<desc id="{key}-d">{escape(description)}</desc>',
         f'<clipPath id="{key}-c"><rect x="{left}" y="{top}" width="{side}" height="{side}"/>'
         "</clipPath>",
         f'<rect x="{left}" y="{top}" width="{side}" height="{side}" fill="#fff" stroke="#5b636c"/>',
         f'<g clip-path="url(#{key}-c)"><polygon points="{band}" fill="#e9edf1"/>'
         f'<path d="M{x(first)} {y(first)}L{x(last)} {y(last)}" stroke="#7b838c"/></g>',
     ]
-    for tick in _ticks(low, high):
+    for tick in log_ticks(low, high):
         parts.append(
             f'<path d="M{x(tick)} {top}v{side}M{left} {y(tick)}h{side}" stroke="#c9d0d7" '
             f'stroke-width=".5" fill="none"/>'
@@ -145,10 +205,10 @@ def against(title: str, description: str, dots: Sequence[Dot], axes: tuple[str, 
         f'<text transform="translate(12 {top + side / 2}) rotate(-90)" text-anchor="middle">'
         f"{escape(axes[1])}</text>",
     ]
-    return "\n".join([*parts, "</svg></figure>"])
+    return figure(title, description, (left + side + right, top + side + bottom), parts)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """1, 2 and 5 of each power of ten between 10**low and 10**high; 1 alone where that is many."""
     powers = range(math.floor(low), math.ceil(high) + 1)
     found = [f * 10.0**p for p in powers for f in (1, 2, 5) if low <= math.log10(f) + p <= high]

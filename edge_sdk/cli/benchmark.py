@@ -54,6 +54,7 @@ from edge_sdk.errors import UsageError
 @ssh_options
 @adb_options
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.option("--html", type=click.Path(path_type=Path), help="Also write a page with plots.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the results as CSV, a row a figure.")
 def benchmark(
     models: tuple[Path, ...],
@@ -66,6 +67,7 @@ def benchmark(
     battery_wh: float | None,
     duty: float,
     emulate: bool,
+    html: Path | None,
     as_json: bool,
     as_csv: bool,
     **device: Any,
@@ -105,6 +107,12 @@ def benchmark(
                 results.append(run(model, devices, timer=timer, use=use))
         bars("benchmark", len(loaded), len(loaded))
         counted = [count(m.path) for m in watched(loaded, "count", bars)] if count else []
+    if html is not None:
+        from edge_sdk.artifact import read_artifact
+        from edge_sdk.report_benchmark import write_page
+
+        manifests = [read_artifact(p).manifest if p.is_dir() else None for p in models]
+        write_page(html, results, manifests, devices, counted)
     if as_json:
         plain = to_plain(results)
         for result, found in zip(plain, counted, strict=False):
