@@ -88,6 +88,8 @@ def train(data: Path, out: Path, as_json: bool, **given: Any) -> None:
     from edge_sdk.train.pipeline import train as run
     from edge_sdk.training_text import training_text
 
+    if given["qat"]:
+        _refuse_for_qat(click.get_current_context())
     request = _request(data, out, given)
     with Bars() as bars:
         result = run(request, bars)
@@ -101,8 +103,6 @@ def _request(data: Path, out: Path, given: dict[str, Any]) -> Any:
 
     from edge_sdk.train.settings import RECIPES, Distillation, Split, TrainRequest
 
-    if given["qat"]:
-        _refuse_for_qat(click.get_current_context())
     fixed = {k: given.pop(k) for k in ("alpha", "size", "blocks", "seed")}
     weights, strategy = given.pop("weights"), given.pop("strategy")
     if strategy is None:

@@ -173,3 +173,11 @@ def test_help_names_every_head_and_strategy() -> None:
     text = CliRunner().invoke(train, ["--help"]).output
     for word in ("frozen", "partial", "scratch", "softmax", "sigmoid", "embedding", "w4a4"):
         assert word in text
+
+
+@pytest.mark.parametrize("option", ["arch", "alpha", "size", "weights", "strategy", "fit"])
+def test_training_with_rounding_refuses_what_its_model_has_decided(option: str) -> None:
+    words = ["cells", "--out", "out", "--qat", "w4a8", "--from", "m.keras", f"--{option}", "1"]
+    result = CliRunner().invoke(train, words)
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception).startswith(f"--{option} does not go with --qat")
