@@ -16,6 +16,8 @@ from edge_sdk import __version__
 # Told apart by dashes too, for whoever prints in grey or does not see the colours.
 COLOURS = ("#0b5394", "#b03a00", "#1a6b2f", "#6d28a8", "#9d1747", "#374151")
 DASHES = ("", "7 3", "2 2", "10 3 2 3", "4 2", "1 3")
+LONG = 26  # letters beyond which a table's cell may wrap
+_WRAPPED = ' class="long"'
 STYLE = """
 :root { color-scheme: light }
 body { font: 15px/1.5 system-ui, sans-serif; color: #16191d; background: #fff;
@@ -24,7 +26,8 @@ h1 { font-size: 1.6rem; margin: 0 0 .5rem } h2 { font-size: 1.15rem; margin: 2re
 p { margin: .2rem 0 }
 .simulated { border: 2px solid #7a4b00; background: #fff5df; padding: .5rem .8rem; margin: 1rem 0;
   font-weight: 600 }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(25rem, 1fr)); gap: 1rem }
+.plots { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)) }
 figure { margin: 0; break-inside: avoid } figcaption { font-weight: 600 }
 svg { width: 100%; max-width: 26rem; height: auto; display: block }
 .legend { list-style: none; padding: 0; margin: .5rem 0; display: flex; flex-wrap: wrap;
@@ -37,6 +40,7 @@ th, td { padding: .22rem .8rem; text-align: right; border-bottom: 1px solid #d5d
   white-space: nowrap; vertical-align: top }
 th:first-child { text-align: left; font-weight: 500; padding-left: 0 }
 td.words { text-align: left; white-space: normal; min-width: 12rem }
+td.long { white-space: normal; min-width: 10rem }
 th.words { text-align: left }
 .pairs { grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)) }
 .notes { padding-left: 1.6rem } .notes li { margin: .5rem 0; break-inside: avoid }
@@ -46,11 +50,16 @@ thead th { border-bottom: 2px solid #16191d; font-weight: 600 }
 .matrices td.right { font-weight: 700; background: #eef3f8 }
 .hash { font: 12px ui-monospace, monospace; overflow-wrap: anywhere }
 footer { margin-top: 2rem; font-size: .9rem; color: #3c434b }
+@media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .75rem }
+  table { font-size: .87rem } th, td { padding: .2rem .4rem } .matrices { overflow-x: auto }
+  th:first-child { white-space: normal; min-width: 5.5rem } }
 @media print { @page { margin: 14mm }
   body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt }
-  h1, h2, caption, figcaption, .legend { break-after: avoid } tr, li, p { break-inside: avoid }
+  h1, h2, caption, figcaption, .legend, .legend + p { break-after: avoid } tr, li, p, .legend {
+    break-inside: avoid }
   .wide { overflow: visible } table { font-size: 8pt } th, td { padding: .1rem .35rem }
-  td.words { min-width: 5rem } .broad { min-width: 0 !important }
+  td.words, td.long { min-width: 5rem }
+  .broad { min-width: 0 !important; max-width: 15cm !important }
   svg, .simulated, .matrices td.right { print-color-adjust: exact;
     -webkit-print-color-adjust: exact }
   .plots, .pairs { grid-template-columns: 1fr 1fr } }
@@ -73,12 +82,15 @@ def table(
     caption: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], words: int = 0
 ) -> str:
     """A table of text: the first cell of a row is its heading, the last `words` of it are words,
-    which may wrap, and no figures."""
+    to the left and wrapped; long cells wrap too."""
     look = [""] * (len(heads) - words) + [' class="words"'] * words
     top = "".join(f'<th scope="col"{c}>{escape(h)}</th>' for h, c in zip(heads, look, strict=True))
     lines = "\n".join(
         f'<tr><th scope="row">{escape(head)}</th>'
-        + "".join(f"<td{c}>{escape(cell)}</td>" for cell, c in zip(cells, look, strict=True))
+        + "".join(
+            f"<td{c or _WRAPPED * (len(cell) > LONG)}>{escape(cell)}</td>"
+            for cell, c in zip(cells, look, strict=True)
+        )
         + "</tr>"
         for head, cells in rows
     )

@@ -344,9 +344,9 @@ def _times(results: Sequence[Benchmark], names: Sequence[str]) -> list[str]:
         bars,
     )
     parts = [
-        _wide(drawn),
         "<p>The fit's attribution: since the kinds grow together in what was published, it may "
         "give one kind another's time.</p>",
+        _wide(drawn),
     ]
     ops = [
         (op.kind, [names[i], f.where, str(op.count), number(op.mean_ms)])

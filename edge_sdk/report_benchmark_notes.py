@@ -11,8 +11,7 @@ from edge_sdk.benchmark.published import published_rows
 from edge_sdk.benchmark.run import Benchmark
 from edge_sdk.page import table
 from edge_sdk.profiles import DeviceProfile, Figure
-from edge_sdk.report import NOTHING, size
-from edge_sdk.report_benchmark_plots import number
+from edge_sdk.report import NOTHING
 
 Key = tuple[int, str]  # a model's number and a place
 
@@ -107,7 +106,7 @@ def _machine(m: Measurement) -> dict[str, str]:
     return {
         "where": m.where,
         "processor": f"{m.machine.cpu}, {m.machine.cores} cores",
-        "memory": size(m.machine.memory_bytes) if m.machine.memory_bytes else NOTHING,
+        "memory": f"{m.machine.memory_bytes / 1e9:.1f} GB" if m.machine.memory_bytes else NOTHING,
         "system": m.machine.system,
         "runtime": f"{m.runtime} {m.version}, {m.threads} thread" + ("s" if m.threads > 1 else ""),
         "Python": m.python or NOTHING,
@@ -175,7 +174,7 @@ def _published(profile: DeviceProfile) -> list[tuple[str, list[str]]]:
             f"{profile.name}, {model} {dtype}",
             [
                 str(len(ms)),
-                number(min(ms)) + (f" - {number(max(ms))}" if len(ms) > 1 else ""),
+                f"{min(ms):g}" + (f" - {max(ms):g}" if len(ms) > 1 else ""),
                 tier,
                 runtime,
                 source,

@@ -283,11 +283,16 @@ def _linear_ticks(low: float, high: float) -> Iterator[float]:
 def _apart(wanted: Sequence[float], low: float, high: float, least: float = 13.5) -> list[float]:
     """Ascending positions near those wanted, at least `least` apart, inside low to high while
     they fit."""
-    at: list[float] = []
-    for w in wanted:
-        at.append(max(w, at[-1] + least if at else low))
-    limit = high
-    for i in reversed(range(len(at))):
-        at[i] = min(at[i], limit)
-        limit = at[i] - least
+    down, up = list(wanted), list(wanted)
+    for i in range(1, len(down)):
+        down[i] = max(down[i], down[i - 1] + least)
+        up[-1 - i] = min(up[-1 - i], up[-i] - least)
+    # Both are far enough apart, so their middle is.
+    at = [(a + b) / 2 for a, b in zip(down, up, strict=True)]
+    at[0] = max(at[0], low)
+    for i in range(1, len(at)):
+        at[i] = max(at[i], at[i - 1] + least)
+    at[-1] = min(at[-1], high)
+    for i in reversed(range(len(at) - 1)):
+        at[i] = min(at[i], at[i + 1] - least)
     return at

@@ -53,8 +53,8 @@ from edge_sdk.errors import UsageError
 )
 @ssh_options
 @adb_options
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a page with plots.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the results as CSV, a row a figure.")
 def benchmark(
     models: tuple[Path, ...],
