@@ -36,10 +36,10 @@ svg { width: 100%; max-width: 26rem; height: auto; display: block }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 1rem }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem }
-th, td { padding: .22rem .8rem; text-align: right; border-bottom: 1px solid #d5d9de;
+th, td { padding: .22rem .6rem; text-align: right; border-bottom: 1px solid #d5d9de;
   white-space: nowrap; vertical-align: top }
 th:first-child { text-align: left; font-weight: 500; padding-left: 0 }
-td.words { text-align: left; white-space: normal; min-width: 12rem }
+td.words { text-align: left; white-space: normal; min-width: 10rem }
 td.long { white-space: normal; min-width: 10rem }
 th.words { text-align: left }
 .pairs { grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)) }
@@ -55,8 +55,8 @@ footer { margin-top: 2rem; font-size: .9rem; color: #3c434b }
   th:first-child { white-space: normal; min-width: 5.5rem } }
 @media print { @page { margin: 14mm }
   body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt }
-  h1, h2, caption, figcaption, .legend, .legend + p { break-after: avoid } tr, li, p, .legend {
-    break-inside: avoid }
+  h1, h2, caption, figcaption, .legend, .legend + p { break-after: avoid } tr, li, p, .legend,
+  .whole { break-inside: avoid }
   .wide { overflow: visible } table { font-size: 8pt } th, td { padding: .1rem .35rem }
   td.words, td.long { min-width: 5rem }
   .broad { min-width: 0 !important; max-width: 15cm !important }

@@ -70,10 +70,10 @@ def page(
         "</ul>",
         "<h2>Models</h2>",
         _wide(_models(results, manifests, names, checks)),
+        '<div class="whole">',
         "<h2>Latency</h2>",
         _legend(names),
-        '<div class="wide">',
-        _latency_plot(results, names),
+        _wide(_latency_plot(results, names)),
         "</div>",
         *(_wide(_figures(r, i, found)) for i, r in enumerate(results) if r.measured or r.estimates),
         "<p>Of an estimate, memory (weights, activations, and what an interpreter took on another "
@@ -245,8 +245,11 @@ def _trade_offs(
     simulated: bool,
 ) -> list[str]:
     """Latency, bytes and, where manifests have it, accuracy or agreement against each other."""
-    most = max(r.size_bytes for r in results)
-    radius = [MAX_RADIUS * max(0.15, r.size_bytes / most) ** 0.5 for r in results]
+    what, score = _scores(checks)
+    judged_bytes = [
+        r.size_bytes for r, value in zip(results, score, strict=True) if value is not None
+    ]
+    radius = [MAX_RADIUS * (r.size_bytes / max(judged_bytes, default=1)) ** 0.5 for r in results]
 
     def lines(x: Sequence[float | None], bubbles: bool) -> list[tuple[str, list[Spot]]]:
         return [
@@ -277,8 +280,7 @@ def _trade_offs(
             ("kB of the model's file", "ms"),
         )
     ]
-    what, score = _scores(checks)
-    if any(value is not None for value in score):
+    if judged_bytes:
         axis = f"{what} %, when converted"
         drawn = ", simulated images" if simulated else ""
         drawings += [
@@ -304,14 +306,17 @@ def _trade_offs(
     drawings = [d for d in drawings if d]
     if not drawings:
         return []
-    said = "Points of one device are joined; where the second plot is, its areas are bytes."
+    said = "Points of one device are joined."
+    if len(drawings) > 1:
+        said += f" Where {what} is an axis, areas stand for the file's bytes."
     return [
+        '<div class="whole">',
         "<h2>Latency, bytes and accuracy</h2>",
         _legend(names),
         f"<p>{said}</p>",
         '<div class="plots pairs">',
         *(_wide(d) for d in drawings),
-        "</div>",
+        "</div></div>",
     ]
 
 
@@ -357,7 +362,9 @@ def _times(results: Sequence[Benchmark], names: Sequence[str]) -> list[str]:
     heads = ("model", "where", "operators", "ms")
     said = "Time by operator, measured (profiled apart)"
     found = (parts if drawn else []) + ([_wide(table(said, heads, ops))] if ops else [])
-    return ["<h2>Time by kind of layer</h2>", *found] if found else []
+    return (
+        ['<div class="whole">', "<h2>Time by kind of layer</h2>", *found, "</div>"] if found else []
+    )
 
 
 def _emulated(counted: Sequence[Sequence[Counted]], names: Sequence[str]) -> list[str]:
