@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# A shell without job control starts what it puts in the background with Ctrl-C ignored, and so
+# would every program be that a test starts and interrupts. A handler here is the default there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("EDGE_SDK_SHARED", ROOT.parent / "shared"))

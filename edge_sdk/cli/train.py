@@ -72,7 +72,9 @@ RECIPE_OPTIONS = (
 @click.option("--unlabelled", type=PATH, help="More images, for the teacher's loss only.")
 @click.option("--qat", metavar="SCHEME", help="w4a8 or w4a4: train with quantisation, from --from.")
 @click.option("--from", "start", type=PATH, metavar="MODEL", help="Trained model for --qat.")
-@click.option("--thresholds", metavar="HOW", help="Of --qat: dynamic, min-max or lsq.")
+@click.option(
+    "--thresholds", metavar="HOW", help="dynamic, min-max or lsq [w4a8 dynamic, w4a4 min-max]."
+)
 @click.option("--seed", default=0, show_default=True, help="Of the split and of all that is drawn.")
 @click.option("--cache", type=PATH, help="Keep decoded images here, for other trainings too.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was cut off.")

@@ -18,8 +18,6 @@ from edge_sdk.train.loop import Hooks
 from edge_sdk.train.parts import Images
 from edge_sdk.train.settings import TrainRequest
 
-# Of the weight thresholds: dynamic or lsq, after the comparison in docs/training.md.
-DEFAULT_THRESHOLDS = "dynamic"
 UPDATE_EVERY = 25  # steps between two looks at the weights
 CLIP_DECAY = 2e-4  # lambda of PACT's lambda * clip^2
 CLIP_IMAGES = 256
@@ -74,7 +72,7 @@ def rounding_networks(
 ) -> Networks:
     """The trained model with rounded kernels, and inputs where the scheme rounds them."""
     assert request.qat is not None
-    scheme = fake_quant.qat_scheme(request.qat, request.thresholds or DEFAULT_THRESHOLDS)
+    scheme = fake_quant.qat_scheme(request.qat, request.thresholds)
     net = fake_quant.fake_quantised(model, scheme)
     average = fake_quant.fake_quantised(model, scheme)
     rng = np.random.default_rng(request.seed)
