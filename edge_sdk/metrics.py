@@ -77,6 +77,18 @@ def figures(right: Floats, true: Floats, called: Floats, positive: int | None) -
     return found
 
 
+def all_figures(
+    truth: Ints, called: Ints, classes: int, positive: int | None, score: Floats | None
+) -> dict[str, float]:
+    """`figures` of all images together, and with `score` the `areas` of the positive class."""
+    table = confusion(truth, called, classes).astype(np.float64)
+    found = figures(table.diagonal(), table.sum(1), table.sum(0), positive)
+    if score is not None:
+        roc, pr = areas(score, truth == positive, np.ones((1, len(score))))
+        found |= {"roc_auc": roc[0], "pr_auc": pr[0]}
+    return {name: float(value) for name, value in found.items()}
+
+
 def ratio(above: Floats, below: Floats) -> Floats:
     """above / below; NaN where nothing is below."""
     out: Floats = np.where(below > 0, above / np.where(below > 0, below, 1.0), np.nan)

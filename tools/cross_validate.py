@@ -88,7 +88,7 @@ def quantised(root: Path, fold: Path, cache: Path) -> dict[str, Any]:
     pixels, _ = parts.load_pixels(data.items, data.root, spec, cache, silent)
     place = {item.path: i for i, item in enumerate(data.items)}
     rows = {p: np.asarray([place[i.path] for i in found]) for p, found in dealt.items()}
-    labels = tuple((fold / "labels.txt").read_text().split())
+    labels = tuple((fold / "labels.txt").read_text().splitlines())
     test = [data.items[i] for i in rows["test"]]
     truth = parts.truth_of(test, labels, "softmax")
     groups = [str(i.group) for i in test]

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -293,10 +294,10 @@ def _make(
         raw = job.float_model.read_bytes()
         return measure(raw, graph, samples, bits, job.activation, progress)
 
-    def retrain() -> Candidate:
+    def retrain(train_data: Path) -> Candidate:
         label = f"{scheme.name} trained"
         trained = retrained(
-            job.source, request.train_data, job.judged_items, job.preprocess, job.labels,
+            job.source, train_data, job.judged_items, job.preprocess, job.labels,
             scheme, request.seed, scratch / label.replace(" ", "-"), progress,
         )  # fmt: skip
         with open_model(trained, trained.parent) as model:
@@ -308,8 +309,9 @@ def _make(
         )  # fmt: skip
         return judged(raw, label, "trained")
 
-    can_train = request.train_data is not None
-    shop = Workshop(make, sensitivities, max_drop, retrain if can_train else None)
+    train_data = request.train_data
+    training = None if train_data is None else partial(retrain, train_data)
+    shop = Workshop(make, sensitivities, max_drop, training)
     taken, tried = choose(_methods(request, scheme), shop)
     return _write(request, job, scheme, taken, [c.attempt(taken=c is taken) for c in tried])
 

@@ -32,7 +32,7 @@ def check_request(method: str, train_data: Path | None, model: Path) -> None:
 
 def retrained(
     model: Path,
-    train_data: Path | None,
+    train_data: Path,
     judged: Dataset,
     spec: Preprocess,
     labels: tuple[str, ...],
@@ -45,8 +45,6 @@ def retrained(
 
     What is judged, and every other image of its groups, is left out where `train_data` is the
     judged folder itself; from another folder an image or group in both raises DataError."""
-    if train_data is None:
-        raise UsageError("--method trained needs labelled images to train on: give --train-data")
     data = read_dataset(train_data)
     if data.root.resolve() == judged.root.resolve():
         groups = {i.group for i in judged.items if i.group is not None}

@@ -83,11 +83,7 @@ def _figures(
     data: Labelled, called: Ints, classes: int, positive: int | None, score: Floats | None
 ) -> dict[str, Figure]:
     truth = data.truth
-    table = metrics.confusion(truth, called, classes).astype(np.float64)
-    values = metrics.figures(table.diagonal(), table.sum(1), table.sum(0), positive)
-    if score is not None:
-        roc, pr = metrics.areas(score, truth == positive, np.ones((1, len(score))))
-        values |= {"roc_auc": roc[0], "pr_auc": pr[0]}
+    values = metrics.all_figures(truth, called, classes, positive, score)
     ranges = metrics.intervals(
         truth, called, classes, data.groups, positive=positive, score=score, seed=SEED
     )

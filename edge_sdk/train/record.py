@@ -51,11 +51,7 @@ def measure(
     score = p[:, 0] if positive is not None else None
     called = p.argmax(1).astype(np.int64)
     table = metrics.confusion(classes, called, len(labels))
-    counts = table.astype(np.float64)
-    found = metrics.figures(counts.diagonal(), counts.sum(1), counts.sum(0), positive)
-    if score is not None:
-        roc, pr = metrics.areas(score, classes == 0, np.ones((1, len(p))))
-        found |= {"roc_auc": roc[0], "pr_auc": pr[0]}
+    found = metrics.all_figures(classes, called, len(labels), positive, score)
     ranges = metrics.intervals(
         classes, called, len(labels), places, positive=positive, score=score, seed=seed
     )
@@ -63,7 +59,7 @@ def measure(
         "images": len(p),
         "groups": int(places.max()) + 1,
         "positive": labels[0] if positive is not None else None,
-        "figures": {name: float(value) for name, value in found.items()},
+        "figures": found,
         # One group drawn again and again is always the same: no interval.
         "interval_95": {n: list(ranges[n]) if places.max() else [math.nan] * 2 for n in found},
         "interval_method": f"bootstrap over groups, percentile, {metrics.DRAWS} draws",
