@@ -64,6 +64,7 @@ OWNERS = {
     "keras": ("convert/", "train/"),
     "litert_quantizer": ("convert/litert_quantizer.py",),
     "picamera2": ("camera.py",),
+    "numba": ("backends/cim/",),
     "click": ("cli/",),
 }
 

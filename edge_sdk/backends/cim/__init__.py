@@ -1,0 +1,1 @@
+"""Compute-in-memory: runs the deployed file on an emulated chip."""

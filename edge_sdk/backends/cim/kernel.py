@@ -1,0 +1,61 @@
+"""What an array of cells needs to know of a layer with weights, whichever file it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["convolution", "depthwise", "dense"]
+Levels = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A layer with weights, as integers.
+
+    weights: int8 (kh, kw, in, out); depthwise (kh, kw, channels); dense (in, out). bits: of the
+    weights, 2 to 8. zero: the level that stands for a weight of 0 (0 but for old uint8 models,
+    whose levels are stored minus 128). input_zero: the level that stands for an input of 0, which
+    is also what padding holds. input_low, input_high: the levels that its input can take.
+    stride: (y, x). padding: (top, bottom, left, right). positions: output positions (oh, ow) of an
+    image, (1, 1) for dense."""
+
+    name: str
+    kind: Kind
+    weights: npt.NDArray[np.int8]
+    bits: int
+    zero: int
+    input_zero: int
+    input_low: int
+    input_high: int
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    positions: tuple[int, int]
+
+    @property
+    def inputs(self) -> int:
+        """Input channels."""
+        return self.weights.shape[-1 if self.kind == "depthwise" else -2]
+
+    @property
+    def outputs(self) -> int:
+        return self.weights.shape[-1]
+
+    @property
+    def rows(self) -> int:
+        """Inputs of one output: the rows it takes on an array."""
+        return int(np.prod(self.weights.shape[:-1]))
+
+    @property
+    def mult_adds(self) -> int:
+        """Per image."""
+        return self.weights.size * self.positions[0] * self.positions[1]
+
+
+# Sums of weight * input, both minus their zeros, from levels (N, h, w, in) or (N, in): integers in
+# any number type, (N, oh, ow, out) or (N, out). Bias and rescaling are the caller's.
+Accumulate = Callable[[Kernel, Levels], Levels]
