@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -39,21 +40,21 @@ class Kernel:
     @property
     def inputs(self) -> int:
         """Input channels."""
-        return self.weights.shape[-1 if self.kind == "depthwise" else -2]
+        return int(self.weights.shape[-1 if self.kind == "depthwise" else -2])
 
     @property
     def outputs(self) -> int:
-        return self.weights.shape[-1]
+        return int(self.weights.shape[-1])
 
     @property
     def rows(self) -> int:
         """Inputs of one output: the rows it takes on an array."""
-        return int(np.prod(self.weights.shape[:-1]))
+        return math.prod(self.weights.shape[:-1])
 
     @property
     def mult_adds(self) -> int:
         """Per image."""
-        return self.weights.size * self.positions[0] * self.positions[1]
+        return math.prod((*self.weights.shape, *self.positions))
 
 
 # Sums of weight * input, both minus their zeros, from levels (N, h, w, in) or (N, in): integers in
