@@ -26,7 +26,8 @@ RECIPE_OPTIONS = (
     "--arch",
     default="mobilenet_v2",
     show_default=True,
-    help="mobilenet_v1, mobilenet_v2, basic-cnn, a keras.applications backbone, or FILE.keras.",
+    help="mobilenet_v1, mobilenet_v2, basic-cnn, alexnet-cifar, vgg16-cifar, resnet18-cifar, a "
+    "keras.applications backbone, or FILE.keras.",
 )
 @click.option("--cut", metavar="LAYER", help="Of --arch FILE.keras: the last layer that is taken.")
 @click.option("--normalise", metavar="NAME", help="Of --arch FILE.keras: tf, torch, unit or none.")
@@ -47,13 +48,16 @@ RECIPE_OPTIONS = (
 )
 @click.option("--fit", metavar="HOW", help="stretch, crop or pad [stretch; of a file its own].")
 @click.option(
-    "--augment", "augmentation", metavar="NAME", help="none, photo (small moves) or cells [photo]."
+    "--augment",
+    "augmentation",
+    metavar="NAME",
+    help="none, photo (small moves), cells or cifar (crop, mirror) [photo].",
 )
 @click.option("--split", default="60:10:30", show_default=True, help="Training:validation:test.")
 @click.option("--fold", metavar="K/N", help="Test on the K-th of N equal parts instead.")
 @click.option("--split-file", type=PATH, help="CSV with file and part, as a training writes it.")
 @click.option("--ignore-groups", is_flag=True, help="Deal single images: leaks; to demonstrate.")
-@click.option("--epochs", type=int, help="At most this many [36 from scratch, 12 fine, 6 --qat].")
+@click.option("--epochs", type=int, help="At most this many [36 from scratch, 12 fine, 6 --from].")
 @click.option("--batch", type=int, help="Images a step [64].")
 @click.option("--learning-rate", type=float, help="Peak [2e-3 scratch, 3e-4 fine, 3e-3 frozen].")
 @click.option("--schedule", metavar="NAME", help="cosine, or plateau (a third on standstill).")
@@ -70,8 +74,8 @@ RECIPE_OPTIONS = (
 @click.option("--distil-weight", type=float, help="Share of the teacher's loss [0.7].")
 @click.option("--distil-temperature", type=float, help="Softens both outputs [2].")
 @click.option("--unlabelled", type=PATH, help="More images, for the teacher's loss only.")
-@click.option("--qat", metavar="SCHEME", help="w4a8 or w4a4: train with quantisation, from --from.")
-@click.option("--from", "start", type=PATH, metavar="MODEL", help="Trained model for --qat.")
+@click.option("--qat", metavar="SCHEME", help="w4a8 or w4a4: train on with quantisation.")
+@click.option("--from", "start", type=PATH, metavar="MODEL", help="Train this model on.")
 @click.option(
     "--thresholds", metavar="HOW", help="dynamic, min-max or lsq [w4a8 dynamic, w4a4 min-max]."
 )
@@ -90,8 +94,8 @@ def train(data: Path, out: Path, as_json: bool, **given: Any) -> None:
     from edge_sdk.train.pipeline import train as run
     from edge_sdk.training_text import training_text
 
-    if given["qat"]:
-        _refuse_for_qat(click.get_current_context())
+    if given["start"]:
+        _refuse_for_start(click.get_current_context())
     request = _request(data, out, given)
     with Bars() as bars:
         result = run(request, bars)
@@ -103,18 +107,19 @@ def train(data: Path, out: Path, as_json: bool, **given: Any) -> None:
 def _request(data: Path, out: Path, given: dict[str, Any]) -> Any:
     from dataclasses import replace
 
+    from edge_sdk.train.architectures import RANDOM
     from edge_sdk.train.settings import RECIPES, Distillation, Split, TrainRequest
 
     fixed = {k: given.pop(k) for k in ("alpha", "size", "blocks", "seed")}
     weights, strategy = given.pop("weights"), given.pop("strategy")
     if strategy is None:
-        random = weights == "none" or (weights is None and given["arch"] == "basic-cnn")
-        strategy = "scratch" if random and given["qat"] is None else "full"
+        random = weights == "none" or (weights is None and given["arch"] in RANDOM)
+        strategy = "scratch" if random and given["start"] is None else "full"
     if given["arch"].endswith(".keras"):
         weights = weights or given["arch"]
     if weights is None:
-        weights = "none" if strategy == "scratch" or given["qat"] else "imagenet"
-    kind = "qat" if given["qat"] else strategy
+        weights = "none" if strategy == "scratch" or given["start"] else "imagenet"
+    kind = "qat" if given["start"] else strategy
     if kind not in RECIPES:
         kind = "full"  # the strategy's own check says what is wrong with it
     recipe = {k: given.pop(k) for k in RECIPE_OPTIONS}
@@ -145,12 +150,11 @@ def _request(data: Path, out: Path, given: dict[str, Any]) -> Any:
     )
 
 
-def _refuse_for_qat(context: click.Context) -> None:
+def _refuse_for_start(context: click.Context) -> None:
     for name in ("arch", "cut", "normalise", "alpha", "size", "weights", "strategy", "fit"):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise UsageError(
-                f"--{name} does not go with --qat, which trains the model of --from as it is: "
-                "leave it out"
+                f"--{name} does not go with --from, whose model decides it: leave it out"
             )
 
 

@@ -12,10 +12,13 @@ from edge_sdk.errors import ModelError, UsageError, unknown_name
 from edge_sdk.preprocess import NORMALISATIONS, Preprocess
 from edge_sdk.quiet import quiet
 from edge_sdk.sidecar import PreprocessOptions, resolve_preprocess
+from edge_sdk.train.cifar_networks import CIFAR, features
 from edge_sdk.train.settings import TrainRequest
 from edge_sdk.train.tensorflow import import_tensorflow
 
-OWN = ("mobilenet_v1", "mobilenet_v2", "basic-cnn")
+OWN = ("mobilenet_v1", "mobilenet_v2", "basic-cnn", *CIFAR)
+# Of them, those that exist with random weights only.
+RANDOM = ("basic-cnn", *CIFAR)
 # How the ImageNet weights of each keras.applications family want their pixels (its
 # preprocess_input); the families not named scale inside the model.
 TORCH = ("densenet",)
@@ -92,18 +95,21 @@ def build(request: TrainRequest, outputs: int, dropout: float, weights: str) -> 
 
     shape = (request.size, request.size, 3)
     image = keras.Input(shape, name="image")
-    if request.arch == "basic-cnn":
+    if request.arch in RANDOM:
         if weights == "imagenet":
-            raise UsageError("--arch basic-cnn has no ImageNet weights: give --weights none")
-        features = _basic_cnn(image, dropout)
-        net = keras.Model(image, features)
+            raise UsageError(f"--arch {request.arch} has no ImageNet weights: give --weights none")
+        if request.arch == "basic-cnn":
+            x = _basic_cnn(image, dropout)
+        else:
+            x = features(request.arch, image, request.alpha, dropout)
+        net = keras.Model(image, x)
     else:
         net = _backbone(request, image, shape, weights)
         pooled = keras.layers.GlobalAveragePooling2D(name="pool")(net.output)
-        features = keras.layers.Dropout(dropout, name="dropout")(pooled) if dropout else pooled
+        x = keras.layers.Dropout(dropout, name="dropout")(pooled) if dropout else pooled
     activation = {"softmax": "softmax", "sigmoid": "sigmoid", "embedding": None}[request.head]
     name = "embedding" if request.head == "embedding" else "probabilities"
-    x = keras.layers.Dense(outputs, activation=activation, name=name)(features)
+    x = keras.layers.Dense(outputs, activation=activation, name=name)(x)
     model = keras.Model(image, x, name=re.sub(r"\W", "_", Path(request.arch).stem))
     if weights not in ("imagenet", "none") and not is_file(request.arch):
         _load_weights(model, net, Path(weights))

@@ -67,6 +67,14 @@ def plain_networks(request: TrainRequest, outputs: int) -> Networks:
     return Networks(net, average, None, lambda: average)
 
 
+def continued_networks(model: Any) -> Networks:
+    """The trained model, which learns on as it is."""
+    import keras
+
+    average = keras.models.clone_model(model)
+    return Networks(model, average, None, lambda: average)
+
+
 def rounding_networks(
     request: TrainRequest, model: Any, spec: Preprocess, images: Images
 ) -> Networks:

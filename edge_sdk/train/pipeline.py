@@ -101,6 +101,8 @@ def _train(
     outputs = len(labels) if teacher is None or labels else teacher.outputs
     if start is None:
         found = networks.plain_networks(request, outputs)
+    elif request.qat is None:
+        found = networks.continued_networks(start)
     else:
         found = networks.rounding_networks(request, start, spec, images)
     trainer = Trainer(found.net, found.average, task, request.recipe, request.seed, found.hooks)

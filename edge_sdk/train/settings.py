@@ -136,9 +136,10 @@ class TrainRequest:
     """arch: a name of architectures.OWN or backbones(), or a .keras file whose layers up to `cut`
     become the backbone, weights included (normalise: how that file wants its pixels).
     weights: imagenet, none or a file. fit: of images to the input size; None: as the file says,
-    else stretch. qat: a name of fake_quant.QAT_SCHEMES, with `start` the trained model to begin
-    from and `thresholds` how weight thresholds are found. cache: where decoded images are kept for
-    other trainings of the same data; None: beside this training, gone with its end."""
+    else stretch. start: a trained model that learns on as it is, or rounded as qat says, a name of
+    fake_quant.QAT_SCHEMES, with `thresholds` how weight thresholds are found. cache: where decoded
+    images are kept for other trainings of the same data; None: beside this training, gone with its
+    end."""
 
     data: Path
     out: Path
@@ -194,8 +195,8 @@ class TrainRequest:
             )
         self._check_file_arch()
         self._check_distillation()
-        if (self.qat is None) != (self.start is None):
-            raise UsageError("--qat and --from belong together: give both or neither")
+        if self.qat is not None and self.start is None:
+            raise UsageError(f"--qat {self.qat} trains a model on: say with --from MODEL which")
         if self.thresholds is not None and self.qat is None:
             raise UsageError("--thresholds belongs to --qat")
 

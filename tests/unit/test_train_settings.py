@@ -91,7 +91,7 @@ def test_a_distillation_says_what_is_wrong_with_it(values: dict[str, Any], messa
             "--distil-weight and --distil-temperature",
         ),
         ({"head": "sigmoid", "recipe": Recipe(class_weights=True)}, "--class-weights needs one"),
-        ({"qat": "w4a8"}, "--qat and --from belong together"),
+        ({"qat": "w4a8"}, "--qat w4a8 trains a model on: say with --from"),
         ({"thresholds": "lsq"}, "--thresholds belongs to --qat"),
         ({"normalise": "tf"}, "--normalise belongs to --arch FILE.keras"),
         ({"arch": "m.keras"}, "--weights imagenet: --arch m.keras brings its own"),
@@ -180,4 +180,4 @@ def test_training_with_rounding_refuses_what_its_model_has_decided(option: str) 
     words = ["cells", "--out", "out", "--qat", "w4a8", "--from", "m.keras", f"--{option}", "1"]
     result = CliRunner().invoke(train, words)
     assert isinstance(result.exception, UsageError)
-    assert str(result.exception).startswith(f"--{option} does not go with --qat")
+    assert str(result.exception).startswith(f"--{option} does not go with --from")
