@@ -3,12 +3,23 @@
 A profile is a TOML file read strictly, shipped in device_profiles/cim or a user's own. Each value
 is published or assumed, and the file says which: `known` maps keys ("adc.bits", or "adc" for all
 below it) to sources, `assumed` to reasons; a key in neither, or in both, is a ProfileError.
+
+Where a chip has modes (fewer read phases, fewer bits), the file states one, `mode`, and the others
+follow from it by physics alone (`in_mode`): their quoted figures are there to be compared with.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_sdk.errors import ProfileError, UsageError, unknown_name
+from edge_sdk.strict import from_plain
 
 Paradigm = Literal["analog", "digital"]
 Depthwise = Literal["digital", "packed", "column-serial", "dense"]
@@ -32,12 +43,15 @@ class Array:
     """rows: inputs of one array. columns: weight columns of one array, each of as many cells as
     `cells` says. adcs: converters of one array, which its columns share. read_ns: one
     matrix-vector multiplication of the whole array, conversions included, bit-serial inputs
-    included."""
+    included. phases: reads that it is made of, as each polarity of inputs and weights in turn.
+    overhead_ns: of it, what neither phases nor input bits prolong."""
 
     rows: int
     columns: int
     adcs: int
     read_ns: float
+    phases: int = 1
+    overhead_ns: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,10 +70,19 @@ class Cells:
 @dataclass(frozen=True)
 class Dac:
     """mode: parallel (a level is a voltage or a pulse) or serial (a bit after the other, each
-    converted and shifted). bits: of one input."""
+    converted and shifted). bits: of one input. coding: of a parallel level; pulse: as long as the
+    level is high, so a read takes 2^bits steps; voltage: one step."""
 
     mode: Literal["parallel", "serial"]
     bits: int
+    coding: Literal["voltage", "pulse"] = "voltage"
+
+    @property
+    def steps(self) -> int:
+        """Equal steps of time that one phase of a read takes."""
+        if self.mode == "serial":
+            return self.bits
+        return 1 << self.bits if self.coding == "pulse" else 1
 
 
 @dataclass(frozen=True)
@@ -142,7 +165,8 @@ class Costs:
     per MVM, femtojoules. shift_add_pj: per conversion. sram_pj, interconnect_pj: per byte of
     activations. mac_pj: per digital 8-bit Mult-Add. mac_per_ns: digital Mult-Adds per nanosecond.
     program_uj, program_us: per array row written. static_mw: of the chip while it runs.
-    peak_tops, peak_tops_per_w: quoted for the chip; 0: not quoted. area_mm2: 0: not known."""
+    peak_tops, peak_tops_per_w: quoted for the chip, for weights and inputs of peak_*_bits; 0: not
+    quoted. area_mm2: 0: not known."""
 
     adc_pj: float
     dac_pj: float
@@ -158,10 +182,35 @@ class Costs:
     peak_tops: float
     peak_tops_per_w: float
     area_mm2: float
+    peak_weight_bits: int = 8
+    peak_input_bits: int = 8
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to run the chip. phases: reads per multiplication; dac_bits, adc_bits: converters."""
+
+    phases: int
+    dac_bits: int
+    adc_bits: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A published efficiency in one mode. workload: "" for the chip's peak. tops: 0: not quoted."""
+
+    mode: str
+    workload: str
+    tops: float
+    tops_per_w: float
+    source: str
 
 
 @dataclass(frozen=True)
 class CimProfile:
+    """mode: the one of `modes` that every other value is stated for; "" for a chip of one."""
+
     name: str
     title: str
     chip: Chip
@@ -174,3 +223,129 @@ class CimProfile:
     costs: Costs
     known: dict[str, str]
     assumed: dict[str, str]
+    mode: str = ""
+    modes: dict[str, Mode] = field(default_factory=dict)
+    quoted: tuple[Quote, ...] = ()
+
+
+SECTIONS = ("chip", "array", "cells", "dac", "adc", "errors", "layers", "costs")
+
+
+def leaves(profile: CimProfile) -> dict[str, Any]:
+    """Every value that is known or assumed, by its dotted key, in the order of the fields."""
+    return {key: v for name in SECTIONS for key, v in _leaves(name, getattr(profile, name))}
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not is_dataclass(value):
+        yield key, value
+        return
+    for f in fields(value):
+        yield from _leaves(f"{key}.{f.name}", getattr(value, f.name))
+
+
+def evidence(profile: CimProfile, key: str) -> tuple[Literal["known", "assumed"], str]:
+    """Whether the value of a leaf is published, and its source or the reason for it."""
+    if found := [text for k, text in profile.known.items() if covers(k, key)]:
+        return "known", found[0]
+    return "assumed", next(text for k, text in profile.assumed.items() if covers(k, key))
+
+
+def covers(key: str, leaf: str) -> bool:
+    """Whether a key of known or assumed speaks of a leaf."""
+    return leaf == key or leaf.startswith(f"{key}.")
+
+
+# --- modes ---------------------------------------------------------------------------------
+
+
+def in_mode(profile: CimProfile, name: str) -> CimProfile:
+    """The profile as it is in another of its modes, predicted.
+
+    A read takes overhead_ns + phases x steps x one step's time, steps being 2^bits of a pulse, the
+    bits of a serial input, 1 of a voltage. Converters (which count while the inputs pulse), input
+    drivers and cells draw energy as long as they are on, so theirs is in proportion to that time;
+    all else costs per output or per byte and stays. The peak is the one quoted for the mode.
+
+    Raises UsageError for a mode that the chip has not."""
+    if name == profile.mode:
+        return profile
+    if name not in profile.modes:
+        raise UsageError(unknown_name(f"mode of {profile.name}", name, profile.modes))
+    mode, array, costs = profile.modes[name], profile.array, profile.costs
+    step_ns = (array.read_ns - array.overhead_ns) / (array.phases * profile.dac.steps)
+    dac = replace(profile.dac, bits=mode.dac_bits)
+    read_ns = array.overhead_ns + mode.phases * dac.steps * step_ns
+    longer = read_ns / array.read_ns
+    peak = peak_quote(profile, name)
+    return replace(
+        profile,
+        mode=name,
+        array=replace(array, phases=mode.phases, read_ns=read_ns),
+        dac=dac,
+        adc=replace(profile.adc, bits=mode.adc_bits),
+        costs=replace(
+            costs,
+            adc_pj=costs.adc_pj * longer,
+            dac_pj=costs.dac_pj * longer,
+            cell_fj=costs.cell_fj * longer,
+            peak_tops=peak.tops if peak else 0.0,
+            peak_tops_per_w=peak.tops_per_w if peak else 0.0,
+            peak_input_bits=mode.dac_bits,
+        ),
+    )
+
+
+def peak_quote(profile: CimProfile, mode: str) -> Quote | None:
+    """The peak that is published for a mode."""
+    return next((q for q in profile.quoted if (q.mode, q.workload) == (mode, "")), None)
+
+
+# --- files ---------------------------------------------------------------------------------
+
+
+def cim_profile_names() -> list[str]:
+    """The shipped profiles, in sorted order."""
+    folder = files("device_profiles") / "cim"
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
+
+
+def load_cim_profile(name_or_path: str) -> CimProfile:
+    """A shipped profile by name, in any case, or a .toml file by path; either may end in :MODE.
+
+    Raises UsageError for an unknown name or mode, with near misses, and ProfileError for a file
+    that is missing or wrong, with the key."""
+    for whole, mode in ((name_or_path, ""), _split(name_or_path)):
+        if whole.endswith(".toml"):
+            read = _read(Path(whole), whole)
+        elif match := [n for n in cim_profile_names() if n.lower() == whole.lower()]:
+            read = _read(files("device_profiles") / "cim" / f"{match[0]}.toml", f"{match[0]}.toml")
+            if read.name != match[0]:
+                raise ProfileError(f"{match[0]}.toml: name is '{read.name}', must be '{match[0]}'")
+        else:
+            continue
+        return in_mode(read, mode) if mode else read
+    message = unknown_name("compute-in-memory profile", name_or_path, cim_profile_names())
+    raise UsageError(f"{message} Your own profile: the path of a .toml file.")
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, _, mode = text.rpartition(":")
+    return name, mode
+
+
+def _read(file: Traversable, where: str) -> CimProfile:
+    from edge_sdk.backends.cim.profile_checks import problems  # which knows this module
+
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ProfileError(f"cannot read profile {where}: {e.strerror}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ProfileError(f"profile {where} is not valid TOML: {e}") from e
+    profile = from_plain(CimProfile, data, where, ProfileError)
+    for problem in problems(profile):
+        raise ProfileError(f"{where}: {problem}")
+    return profile
