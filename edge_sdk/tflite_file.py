@@ -12,7 +12,7 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +46,33 @@ OPERATORS = {
     114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL", 129: "CALL_ONCE",
     142: "VAR_HANDLE", 143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE", 150: "GELU",
 }  # fmt: skip
+# Options of an operator: field number, form, default. padding: 0 same, 1 valid. activation: 0 none,
+# 1 ReLU, 2 ReLU from -1 to 1, 3 ReLU6, 4 tanh, 5 sign.
+_WINDOW = {"padding": (0, "b", 0), "stride_x": (1, "i", 0), "stride_y": (2, "i", 0)}
+_POOL = {**_WINDOW, "width": (3, "i", 0), "height": (4, "i", 0), "activation": (5, "b", 0)}
+OPTIONS: dict[str, dict[str, tuple[int, str, float]]] = {
+    "ADD": {"activation": (0, "b", 0)},
+    "MUL": {"activation": (0, "b", 0)},
+    "CONCATENATION": {"axis": (0, "i", 0), "activation": (1, "b", 0)},
+    "CONV_2D": {
+        **_WINDOW,
+        "activation": (3, "b", 0),
+        "dilation_x": (4, "i", 1),
+        "dilation_y": (5, "i", 1),
+    },
+    "DEPTHWISE_CONV_2D": {
+        **_WINDOW,
+        "multiplier": (3, "i", 0),
+        "activation": (4, "b", 0),
+        "dilation_x": (5, "i", 1),
+        "dilation_y": (6, "i", 1),
+    },
+    "AVERAGE_POOL_2D": _POOL,
+    "MAX_POOL_2D": _POOL,
+    "FULLY_CONNECTED": {"activation": (0, "b", 0), "keep_dimensions": (2, "?", 0)},
+    "MEAN": {"keep_dimensions": (0, "?", 0)},
+    "SOFTMAX": {"beta": (0, "f", 0.0)},
+}
 
 
 @dataclass(frozen=True)
@@ -75,9 +102,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
+    """options: those of OPTIONS that its name has, with the format's defaults."""
+
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    options: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -150,8 +180,12 @@ class Table:
         return self.at + offset if offset else 0
 
     def scalar(self, number: int, form: str, default: int = 0) -> int:
+        return int(self.number(number, form, default))
+
+    def number(self, number: int, form: str, default: float = 0) -> float:
         at = self._field(number)
-        return struct.unpack_from("<" + form, self.raw, at)[0] if at else default
+        found: float = struct.unpack_from("<" + form, self.raw, at)[0] if at else default
+        return found
 
     def _vector(self, number: int) -> tuple[int, int]:
         """Position of the first element and the number of elements."""
@@ -219,7 +253,12 @@ def _read_graph(raw: bytes) -> Graph:
     count = len(tensors)
     operators = tuple(
         # -1 stands for an optional input that is left out.
-        Operator(codes[op.scalar(0, "I")], _indices(op, 1, count, -1), _indices(op, 2, count))
+        Operator(
+            codes[op.scalar(0, "I")],
+            _indices(op, 1, count, -1),
+            _indices(op, 2, count),
+            _read_options(codes[op.scalar(0, "I")], op.table(4)),
+        )
         for op in graph.tables(3)
     )
     return Graph(
@@ -231,6 +270,13 @@ def _read_graph(raw: bytes) -> Graph:
         outputs=_indices(graph, 2, count),
         metadata=tuple(m.string(0) for m in model.tables(6)),
     )
+
+
+def _read_options(name: str, table: Table | None) -> dict[str, float]:
+    fields = OPTIONS.get(name, {})
+    if table is None:
+        return {key: default for key, (_, _, default) in fields.items()}
+    return {key: table.number(*place) for key, place in fields.items()}
 
 
 def _read_named(raw: bytes, name: str) -> bytes | None:
