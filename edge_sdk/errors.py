@@ -8,7 +8,9 @@
     |- TrainingError          a training that cannot go on                  exit 1
     |- BackendError           an interpreter that is missing or fails       exit 1
     |- ProfileError           a device profile that is wrong                exit 1
-    `- DeviceError            a device that is not reached or fails         exit 1
+    |- BundleError            a bundle that is refused, or cannot be made   exit 1
+    |- DeviceError            a device that is not reached or fails         exit 1
+    `- CameraError            a camera that is missing, busy or vanished    exit 1
 
 A message names the option or field, the bad value and the valid ones, and says what to do.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Literal
 
 
 class EdgeError(Exception):
@@ -53,8 +56,24 @@ class ProfileError(EdgeError):
     pass
 
 
+class BundleError(EdgeError):
+    pass
+
+
 class DeviceError(EdgeError):
     pass
+
+
+CameraFault = Literal["missing", "busy", "vanished", "format"]
+
+
+class CameraError(EdgeError):
+    """fault: `missing` and `busy` at opening, `vanished` afterwards (no more frames, or broken
+    ones), `format` for a size or pixel format that cannot be used: trying again does not help."""
+
+    def __init__(self, message: str, fault: CameraFault = "vanished") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 def unknown_name(what: str, name: str, valid: Iterable[str]) -> str:

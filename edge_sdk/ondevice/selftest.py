@@ -1,0 +1,112 @@
+"""Stored pictures through this release's own model and interpreter: the same answers, or an error.
+
+selftest/expected-<runtime>.json was made on the workstation by the interpreter that it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import edge_sdk
+from edge_sdk.errors import DeviceError
+from edge_sdk.strict import from_plain
+
+FOLDER = "selftest"
+# Float kernels differ from one architecture to the next in the last bits; integer ones do not.
+CLOSE = 1e-3
+
+
+@dataclass(frozen=True)
+class Case:
+    """image: a PNG. input_sha256: of the tensor that it becomes. output: hexadecimal bytes."""
+
+    image: str
+    input_sha256: str
+    dtype: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """compare: bytes, or close (float outputs, within CLOSE)."""
+
+    runtime: str
+    version: str
+    compare: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """first_s: from before the imports to the first answer."""
+
+    runtime: str
+    version: str
+    cases: int
+    compare: str
+    first_s: float
+
+
+def own_release() -> Path:
+    """The release that this code was unpacked in: RELEASE/site/edge_sdk/."""
+    return Path(edge_sdk.__file__).resolve().parents[2]
+
+
+def read_expected(release: Path, runtime: str) -> Expected:
+    file = release / FOLDER / f"expected-{runtime}.json"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise DeviceError(f"self-test: {file} cannot be read: {e}") from e
+    return from_plain(Expected, data, str(file), DeviceError)
+
+
+def selftest(release: Path, runtime: str) -> Result:
+    """Raises DeviceError that names the picture and what differed; ModelError for the model."""
+    start = time.perf_counter()
+    import numpy as np
+
+    from edge_sdk.backends import open_backend
+    from edge_sdk.dataset import open_image
+    from edge_sdk.preprocess import Encoder, fit_image
+    from edge_sdk.runtime import load_model
+
+    expected = read_expected(release, runtime)
+    model = load_model(release / "model")
+    backend = open_backend(runtime, model.path)
+    if backend.version != expected.version:
+        raise DeviceError(
+            f"self-test: {runtime} is version {backend.version}, the bundle's answers are of "
+            f"{expected.version}"
+        )
+    encode = Encoder(model.preprocess, backend.input.dtype, backend.input.quantisation)
+    first = 0.0
+    for case in expected.cases:
+        x = encode(fit_image(open_image(release / FOLDER / case.image), model.preprocess))[None]
+        if backend.input.quantisation is not None and (
+            hashlib.sha256(x.tobytes()).hexdigest() != case.input_sha256
+        ):
+            raise DeviceError(
+                f"self-test: {case.image} becomes another input tensor here than on the "
+                "workstation: Pillow or NumPy differ"
+            )
+        found = backend.invoke(x)
+        first = first or time.perf_counter() - start
+        wanted = np.frombuffer(bytes.fromhex(case.output), case.dtype)
+        same = (
+            found.reshape(-1).tobytes() == wanted.tobytes()
+            if expected.compare == "bytes"
+            else bool(np.allclose(found.reshape(-1), wanted, rtol=0, atol=CLOSE))
+        )
+        if not same:
+            raise DeviceError(
+                f"self-test: {case.image} gives {found.reshape(-1).tolist()}, expected "
+                f"{wanted.tolist()} ({runtime} {backend.version}, Python {sys.version.split()[0]})"
+            )
+    backend.close()
+    return Result(runtime, expected.version, len(expected.cases), expected.compare, first)
