@@ -10,11 +10,13 @@ over its window, padding being level 0, and rescales the sum per output channel 
 a tenth of an output level. `border` is 0 but where `offset` is set: level q of input channel i then
 stands for scale * (q + offset[i] / 2^fraction) and padding for a real 0, so border sums weight *
 offset over the part of the window that is inside the map. A pooling or requantising layer rescales
-v = sum or v = level in the same way.
+v = sum or v = level in the same way. A dense layer before the last is a convolution whose kernel
+covers the map; features without a place, (channels,), are a map of 1x1.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +100,8 @@ class Convolution:
     def output_shape(self, shapes: dict[str, Shape]) -> Shape:
         """(h, w, out) from the shapes of all tensors before; checks the layer against them."""
         shape = shapes[self.input]
+        if len(shape) == 1:
+            shape = (1, 1, *shape)
         top, bottom, left, right = self.padding
         rank = 3 if isinstance(self, Depthwise) else 4
         _expect(self.weights.ndim == rank, self.name, f"weights must have {rank} dimensions")
@@ -152,6 +156,30 @@ class Sum:
 
 
 @dataclass(frozen=True)
+class MaxPool:
+    """The largest level of each window, without padding. window, stride: (y, x).
+
+    output: the grid of what it reads, which a maximum keeps."""
+
+    name: str
+    input: str
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    output: Grid
+
+    def output_shape(self, shapes: dict[str, Shape]) -> Shape:
+        shape = shapes[self.input]
+        _expect(len(shape) == 3, self.name, f"input shape {shape} must have 3 dimensions")
+        _expect(min(*self.window, *self.stride) > 0, self.name, "window and stride must be above 0")
+        h, w = (
+            (n - window) // stride + 1
+            for n, window, stride in zip(shape, self.window, self.stride, strict=False)
+        )
+        _expect(h > 0 and w > 0, self.name, f"the window is larger than the map {shape}")
+        return h, w, shape[2]
+
+
+@dataclass(frozen=True)
 class Pool:
     """Global average pooling: v is the sum over the map; the mantissa holds 1 / (h * w)."""
 
@@ -187,7 +215,8 @@ class Requantise:
 class Dense:
     """The last layer, whose sums become float scores: score = scale * sum + bias.
 
-    weights: int8 (in, out). scale, bias: float32 (out,)."""
+    weights: int8 (in, out), in being all of the input, a map row by row. scale, bias: float32
+    (out,)."""
 
     name: str
     input: str
@@ -198,7 +227,8 @@ class Dense:
 
     def output_shape(self, shapes: dict[str, Shape]) -> Shape:
         shape = shapes[self.input]
-        _expect(shape == self.weights.shape[:1], self.name, f"weights do not fit {shape}")
+        inputs = (math.prod(shape),)
+        _expect(self.weights.shape[:1] == inputs, self.name, f"weights do not fit {shape}")
         _check_weights(self.name, self.weights, self.weight_bits)
         out = self.weights.shape[1:]
         _expect(len(out) == 1, self.name, "weights must have 2 dimensions")
@@ -209,7 +239,7 @@ class Dense:
         return out
 
 
-Layer = Convolution | Depthwise | Sum | Pool | Requantise | Dense
+Layer = Convolution | Depthwise | Sum | MaxPool | Pool | Requantise | Dense
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +275,8 @@ class IntegerModel:
                 raise ArtifactError(f"layer '{layer.name}' is there twice")
             if isinstance(layer, Sum) and {grids[s] for s in sources(layer)} != {layer.output}:
                 raise ArtifactError(f"layer '{layer.name}': its tensors must share one grid")
+            if isinstance(layer, MaxPool) and grids[layer.input] != layer.output:
+                raise ArtifactError(f"layer '{layer.name}': its grid must be that of its input")
             shapes[layer.name] = layer.output_shape(shapes)
         return shapes
 

@@ -19,6 +19,7 @@ from edge_sdk.integer_model.layers import (
     Dense,
     Depthwise,
     IntegerModel,
+    MaxPool,
     Pool,
     Requantise,
     Sum,
@@ -78,23 +79,43 @@ def _batches(
         for layer in model.layers:
             x = maps[layer.input]
             if isinstance(layer, Convolution):
+                x = x[:, None, None] if x.ndim == 2 else x
                 maps[layer.name] = rescaled(layer, accumulate(layer, x), x.shape[1:3])
             elif isinstance(layer, Dense):
                 maps[layer.name] = (
-                    accumulate(layer, x).astype(np.float64) * layer.scale + layer.bias
+                    accumulate(layer, x.reshape(len(x), -1)).astype(np.float64) * layer.scale
+                    + layer.bias
                 )
             else:
                 maps[layer.name] = _without_weights(layer, x, maps)
         yield maps
 
 
-def _without_weights(layer: Sum | Pool | Requantise, x: Levels, maps: dict[str, Levels]) -> Levels:
+def _without_weights(
+    layer: Sum | MaxPool | Pool | Requantise, x: Levels, maps: dict[str, Levels]
+) -> Levels:
+    if isinstance(layer, MaxPool):
+        return largest(layer, x)
     if isinstance(layer, Sum):
         total = x.astype(np.int32) + maps[layer.other]
         return np.clip(total, layer.low, layer.high).astype(layer.output.dtype)
     v = x.sum(axis=(1, 2), dtype=np.int64) if isinstance(layer, Pool) else x.astype(np.int64)
     grid = layer.output
     return requantised(v, layer.mantissa, layer.shift, grid.low, grid.high).astype(grid.dtype)
+
+
+def largest(layer: MaxPool, levels: Levels) -> Levels:
+    """Max pooling of levels (N, h, w, channels)."""
+    h, w = (
+        (n - window) // stride + 1
+        for n, window, stride in zip(levels.shape[1:3], layer.window, layer.stride, strict=True)
+    )
+    (wy, wx), (sy, sx) = layer.window, layer.stride
+    out = levels[:, : sy * h : sy, : sx * w : sx].copy()
+    for y, x in np.ndindex(wy, wx):
+        seen = levels[:, y : y + sy * (h - 1) + 1 : sy, x : x + sx * (w - 1) + 1 : sx]
+        np.maximum(out, seen, out=out)
+    return out
 
 
 def requantised(v: Levels, mantissa: Any, shift: Any, low: int, high: int) -> Levels:

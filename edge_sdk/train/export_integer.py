@@ -2,8 +2,8 @@
 
 Batch norm, ReLU and zero padding go into the layer with weights before or after them: the batch
 norm's factor into the rescaling of the sums, its sign into the weights, its shift into the bias.
-What feeds one quantiser and nothing else is written on its grid; what is added or pooled stays
-wide, all tensors of one chain of additions on one grid.
+What feeds one quantiser and nothing else is written on its grid, also through a max pooling; what
+is added or averaged stays wide, all tensors of one chain of additions on one grid.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from edge_sdk.integer_model.layers import (
     Grid,
     IntegerModel,
     Layer,
+    MaxPool,
     Pool,
     Requantise,
     Sum,
@@ -57,6 +58,7 @@ def to_integer(net: Any, preprocess: Preprocess, labels: tuple[str, ...] = ()) -
             f"{size[0]}x{size[1]}"
         )
     steps = gather(net)
+    _share_pooled(steps)
     _join_chains(steps)
     grids = _grids(steps)
     layers: list[Layer] = []
@@ -68,15 +70,31 @@ def to_integer(net: Any, preprocess: Preprocess, labels: tuple[str, ...] = ()) -
     return IntegerModel(preprocess, labels, _activation(steps[-1]), tuple(layers))
 
 
+def _share_pooled(steps: list[Step]) -> None:
+    """Puts what a max pooling reads on the grid that the pooling writes: rounding keeps order, so
+    the largest of the rounded values is the largest one rounded. Both are wide where that grid is
+    not the only one wanted."""
+    for step in steps:
+        if kind_of(step) == "MaxPooling2D":
+            source = step.inputs[0].step
+            assert source is not None
+            readers = sum(x.step is source for other in steps for x in other.inputs)
+            wide = step.wide or kind_of(source) == "Add"
+            if readers == 1 and len(step.quantisers) == 1 and not wide:
+                source.quantisers = step.quantisers
+            else:
+                source.wide = step.wide = True
+
+
 def _join_chains(steps: list[Step]) -> None:
-    """Says which steps are wide, and gives one chain to all that additions join."""
+    """Says which steps are wide, and gives one chain to all that additions or poolings join."""
     for number, step in enumerate(steps[:-1]):
         step.chain = number
         step.wide = step.wide or len(step.quantisers) != 1 or kind_of(step) == "Add"
         if step.wide and kind_of(step) == "GlobalAveragePooling2D":
             refuse(step.head, "a layer with weights must read it, and nothing else")
     for step in steps[:-1]:
-        if kind_of(step) == "Add":
+        if kind_of(step) in ("Add", "MaxPooling2D"):
             joined = {x.step.chain for x in step.inputs if x.step is not None} | {step.chain}
             for other in steps:
                 if other.chain in joined:
@@ -106,7 +124,7 @@ def _grids(steps: list[Step]) -> dict[str, Grid]:
 
 def _bound(step: Step, bounds: dict[str, float]) -> float:
     """The largest value of a wide step's output before its clamp."""
-    if kind_of(step) == "Add":
+    if kind_of(step) in ("Add", "MaxPooling2D"):
         return sum(bounds[x.step.name] for x in step.inputs if x.step is not None)
     levels, size = step.head.levels()
     sums = np.abs(levels.astype(np.int64)).sum(axis=step.head.axes).reshape(-1)
@@ -137,6 +155,8 @@ def _layer(step: Step, grids: dict[str, Grid], preprocess: Preprocess) -> Layer:
         size = int(np.prod(step.head.input.shape[1:3]))
         factor = grids[names[0]].scale / size / output.scale
         return Pool(step.name, names[0], output, *_scalars(factor))
+    if kind_of(step) == "MaxPooling2D":
+        return MaxPool(step.name, names[0], step.head.pool_size, step.head.strides, output)
     return _convolution(step, names[0], grids, preprocess)
 
 
@@ -148,6 +168,8 @@ def _convolution(
     depthwise = kind_of(step) == "RoundedDepthwiseConv2D"
     if depthwise:
         levels = levels[..., 0]
+    elif kind_of(step) == "RoundedDense":
+        levels = levels.reshape(*_map_shape(step.inputs[0]), -1)
     channels_in = levels.shape[2]
     offset = np.zeros(channels_in)
     scale, bits = IMAGE_GRID.scale, step.head.bits
@@ -167,7 +189,7 @@ def _convolution(
     return (Depthwise if depthwise else Convolution)(
         step.name,
         source,
-        tuple(step.head.strides),
+        tuple(getattr(step.head, "strides", (1, 1))),
         _padding(step),
         bits,
         output,
@@ -207,6 +229,13 @@ def _on_pixels(
     if preprocess.colour == "BGR":
         levels, mean = levels[:, :, ::-1], mean[::-1]
     return levels, new_size, -mean
+
+
+def _map_shape(tensor: Tensor) -> tuple[int, ...]:
+    """(h, w, channels) of what a dense layer reads, before it was made flat."""
+    assert tensor.step is not None
+    shape = tuple(tensor.step.head.output.shape[1:])
+    return shape if len(shape) == 3 else (1, 1, *shape)
 
 
 def _requantise(step: Step, quantiser: Any, grids: dict[str, Grid]) -> Requantise:
@@ -252,7 +281,7 @@ def _clamp_levels(step: Step, grid: Grid) -> tuple[int, int]:
 def _padding(step: Step) -> tuple[int, int, int, int]:
     """(top, bottom, left, right): zero padding before the layer and what `same` adds."""
     pads = list(step.inputs[0].padding)
-    if step.head.padding == "same":
+    if getattr(step.head, "padding", "valid") == "same":
         for axis in (0, 1):
             n = int(step.head.input.shape[1 + axis])
             stride, kernel = step.head.strides[axis], step.head.kernel_size[axis]

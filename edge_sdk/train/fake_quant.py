@@ -33,14 +33,16 @@ PASSING = (
 @dataclass(frozen=True)
 class QatScheme:
     """What is rounded in training. weight_bits: of Conv2D kernels but the first, which has 8 as
-    Dense has. activation_bits: of the inputs of all layers with kernels but the first; None: not
-    rounded. thresholds: one of THRESHOLDS, see fake_quant_layers.py."""
+    the last Dense has. dense_bits: of Dense kernels before the last. activation_bits: of the inputs
+    of all layers with kernels but the first; None: not rounded. thresholds: one of THRESHOLDS, see
+    fake_quant_layers.py."""
 
     name: str
     weight_bits: int
     depthwise_bits: int
     activation_bits: int | None
     thresholds: str = "dynamic"
+    dense_bits: int = 8
 
 
 # The thresholds of each are what won on validation patients: docs/training.md has the comparison.
@@ -49,7 +51,7 @@ QAT_SCHEMES = {
     for s in (
         QatScheme("w4a8", 4, 8, None),
         QatScheme("w4a8-dw4", 4, 4, None),
-        QatScheme("w4a4", 4, 4, 4, "min-max"),
+        QatScheme("w4a4", 4, 4, 4, "min-max", dense_bits=4),
     )
 }
 
@@ -91,6 +93,8 @@ class _Rounding:
 
         self._scheme = scheme
         convolutions = [x.name for x in model.layers if type(x) is keras.layers.Conv2D]
+        dense = [x.name for x in model.layers if type(x) is keras.layers.Dense]
+        self._ends = {*convolutions[:1], *dense[-1:]}
         self._first = convolutions[0] if convolutions else None
         self._rounded: dict[int, Any] = {}
         self._ranges: dict[int, tuple[float | None, float | None]] = {}
@@ -107,7 +111,7 @@ class _Rounding:
                 rounded.RoundedDepthwiseConv2D,
                 self._scheme.depthwise_bits,
             ),
-            keras.layers.Dense: (rounded.RoundedDense, 8),
+            keras.layers.Dense: (rounded.RoundedDense, self._scheme.dense_bits),
         }
         if type(layer) not in kinds:
             return layer.__class__.from_config(layer.get_config())
@@ -115,7 +119,7 @@ class _Rounding:
         return kind.from_config(
             layer.get_config()
             | {
-                "bits": 8 if layer.name == self._first else bits,
+                "bits": 8 if layer.name in self._ends else bits,
                 "thresholds": self._scheme.thresholds,
             }
         )

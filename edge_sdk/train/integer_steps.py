@@ -15,6 +15,8 @@ from edge_sdk.errors import ModelError, UsageError
 
 Doubles = npt.NDArray[np.float64]
 
+WEIGHTED = ("RoundedConv2D", "RoundedDepthwiseConv2D", "RoundedDense")
+
 
 @dataclass
 class Step:
@@ -65,11 +67,13 @@ def gather(net: Any) -> list[Step]:
             continue
         given = layer.input if isinstance(layer.input, list) else [layer.input]
         inputs = [tensors[id(x)] for x in given]
-        if kind in ("RoundedConv2D", "RoundedDepthwiseConv2D", "RoundedDense"):
+        if kind in WEIGHTED:
             step = _weighted(layer, inputs)
         elif kind in ("Add", "GlobalAveragePooling2D"):
             step = Step(layer, inputs)
             _wants_wide(layer, inputs)
+        elif kind == "MaxPooling2D":
+            step = _max_pooling(layer, inputs[0])
         else:
             tensors[id(layer.output)] = _absorb(layer, kind, inputs[0], readers[id(given[0])])
             continue
@@ -79,8 +83,10 @@ def gather(net: Any) -> list[Step]:
     if last is None or last.step is not steps[-1] or not _is_last(steps[-1]):
         raise ModelError(f"model {net.name}: the last layer with weights must give the scores")
     for step in steps[:-1]:
-        if kind_of(step) == "RoundedDense" or step.activation != "linear":
-            refuse(step.head, "only the last layer may be Dense, or give probabilities")
+        if step.activation != "linear":
+            refuse(step.head, "only the last layer may give probabilities")
+        if kind_of(step) == "RoundedDense" and len(step.head.input.shape) != 2:
+            refuse(step.head, "a Dense layer before the last must read flat features")
     return steps
 
 
@@ -114,6 +120,15 @@ def _weighted(layer: Any, inputs: list[Tensor]) -> Step:
     return step
 
 
+def _max_pooling(layer: Any, tensor: Tensor) -> Step:
+    source = tensor.step
+    if source is None or kind_of(source) not in (*WEIGHTED, "Add") or any(tensor.padding):
+        refuse(layer, "it must read the output of a layer with weights or an addition")
+    if layer.padding != "valid":
+        refuse(layer, "padding must be valid")
+    return Step(layer, [tensor])
+
+
 def _absorb(layer: Any, kind: str, tensor: Tensor, readers: int) -> Tensor:
     """The tensor behind a layer that is no step of its own."""
     step = tensor.step
@@ -124,13 +139,17 @@ def _absorb(layer: Any, kind: str, tensor: Tensor, readers: int) -> Tensor:
         added = [n for pair in layer.padding for n in pair]
         t, b, left, right = (a + n for a, n in zip(tensor.padding, added, strict=True))
         return Tensor(step, (t, b, left, right), tensor.quantiser)
-    if kind == "Dropout" or (kind in ("Reshape", "Flatten") and _keeps_values(layer)):
+    if kind == "Dropout" or (kind == "Reshape" and _keeps_values(layer)):
+        return tensor
+    if kind == "Flatten" and not any(tensor.padding):
         return tensor
     used = step is None or step.activation != "linear" or tensor.quantiser is not None
     if step is None or used or readers > 1 or any(tensor.padding):
         refuse(layer, "it has no integer form where it stands")
-    weighted = kind_of(step) not in ("Add", "GlobalAveragePooling2D")
-    if kind == "BatchNormalization" and weighted and step.low == -np.inf:
+    if kind_of(step) == "MaxPooling2D":
+        refuse(layer, "it comes after a max pooling: put it before, where it is part of a sum")
+    folds = kind_of(step) in WEIGHTED and layer.input.shape[-1] == step.factor.size
+    if kind == "BatchNormalization" and folds and step.low == -np.inf:
         _fold(step, layer)
     elif kind in ("ReLU", "Activation", "Softmax"):
         name = layer.activation.__name__ if kind == "Activation" else kind.lower()
@@ -141,7 +160,7 @@ def _absorb(layer: Any, kind: str, tensor: Tensor, readers: int) -> Tensor:
 
 
 def _keeps_values(layer: Any) -> bool:
-    """Whether a Reshape or Flatten moves between (1, 1, C) and (C,) only."""
+    """Whether a Reshape moves between (1, 1, C) and (C,) only."""
     shapes = (layer.input.shape, layer.output.shape)
     return all(int(np.prod(s[1:-1])) == 1 for s in shapes) and shapes[0][-1] == shapes[1][-1]
 
