@@ -48,8 +48,7 @@ def tensors(
 ) -> dict[int, Array]:
     """Every tensor that is not a constant, by its index in the file, images first."""
     parts = [
-        _values(network, part, accumulate, digital, keep=True)
-        for part in _parts(network, x, batch)
+        _values(network, part, accumulate, digital, keep=True) for part in _parts(network, x, batch)
     ]
     return {i: np.concatenate([p[i] for p in parts]) for i in parts[0]}
 

@@ -26,7 +26,9 @@ def _compiled(function: F) -> F:
 
 
 @_compiled
-def _level(total: Any, multiplier: Any, left: Any, right: Any, zero: Any, low: Any, high: Any) -> Any:
+def _level(
+    total: Any, multiplier: Any, left: Any, right: Any, zero: Any, low: Any, high: Any
+) -> Any:
     # 32 bits throughout but for the product: that is what makes it fit vector instructions.
     product = np.int64(np.int32(total << left)) * np.int64(multiplier)
     top = np.int32((product + np.int64(1 << 30)) >> np.int64(31))

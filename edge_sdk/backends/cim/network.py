@@ -345,7 +345,8 @@ def _rescale(at: _Place, outputs: int) -> Rescale:
     low, high = at.clamp()
     left, right = (np.maximum(e, 0).astype(np.int32) for e in (exponent, -exponent))
     multiplier = np.ascontiguousarray(multiplier)
-    return Rescale(bias, multiplier, left, right, result.zero, low, high, result.dtype)
+    once = at.op.name == "FULLY_CONNECTED"
+    return Rescale(bias, multiplier, left, right, result.zero, low, high, result.dtype, once)
 
 
 # --- operators without weights ------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_sdk.backends.cim import integer_loops as loops
-from edge_sdk.backends.cim.fixed_point import Rescale
+from edge_sdk.backends.cim.fixed_point import Rescale, multiply_once
 from edge_sdk.backends.cim.kernel import Kernel, Levels
 
 _prepared: WeakKeyDictionary[Kernel, npt.NDArray[Any]] = WeakKeyDictionary()
@@ -61,6 +61,11 @@ def depthwise_levels(kernel: Kernel, levels: Levels, rescale: Rescale) -> Levels
 
 def levels_of_sums(sums: Levels, rescale: Rescale) -> Levels:
     """Bias, rescaling, output zero and clamp; sums that are floats are first rounded once."""
+    if rescale.once:
+        total = np.rint(sums).astype(np.int64) + rescale.bias
+        exponent = rescale.left.astype(np.int64) - rescale.right
+        levels = multiply_once(total, rescale.multiplier.astype(np.int64), exponent)
+        return np.clip(levels + rescale.zero, rescale.low, rescale.high).astype(rescale.dtype)
     out = np.empty(sums.shape, rescale.dtype)
     flat = np.ascontiguousarray(sums).reshape(-1, sums.shape[-1])
     loops.levels_of_sums(
