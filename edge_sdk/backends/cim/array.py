@@ -1,0 +1,190 @@
+"""The matrix-vector multiplication of one layer: row blocks, conversion, digital accumulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_sdk.backends.cim import loops, noise
+from edge_sdk.backends.cim.converters import Codes, Drive, RangeMeter
+from edge_sdk.backends.cim.kernel import Kernel, Levels
+
+Floats = npt.NDArray[np.floating[Any]]
+
+# Sums at a time: they stay in the second-level cache between multiplication and conversion.
+_CHUNK = 1 << 17
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows of one slice on an array, for one matrix-vector multiplication.
+
+    rows, columns: of the layer's matrix. weights (rows, columns): levels that cells stand for now;
+    of a diagonal layer (taps, channels). variance: of one read, in levels squared, or None. codes:
+    None where nothing is converted. offset, bow: of converters, in codes, or None. worth: of one
+    level. limit: no sum without errors is larger. part: index of the slice."""
+
+    rows: slice
+    columns: slice
+    weights: Floats
+    variance: Floats | None
+    codes: Codes | None
+    offset: npt.NDArray[np.float32] | None
+    bow: npt.NDArray[np.float32] | None
+    worth: float
+    limit: float
+    part: int
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer on arrays. layout: of its inputs; matrix (M, rows), diagonal (M, taps, channels),
+    grouped (M, channels * taps). own, driven: digital factors of the sum of the inputs under a
+    column's weights, and of all inputs of its array. group: channels on one array of a grouped
+    layer. constant: added to each column, int32."""
+
+    kernel: Kernel
+    drive: Drive
+    blocks: tuple[Block, ...]
+    layout: str
+    group: int
+    own: float
+    driven: float
+    constant: npt.NDArray[np.int32]
+    dtype: type[np.floating[Any]]
+
+
+def row_blocks(rows: int, limit: int) -> list[slice]:
+    """Rows over as few arrays as hold them, as evenly as CrossSim 3.2 splits them: rounded equal
+    shares, the last takes the rest."""
+    count = -(-rows // limit)
+    size = round(rows / count)
+    if rows - (count - 1) * size > limit:
+        size += 1
+    starts = [i * size for i in range(count)] + [rows]
+    return [slice(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+
+
+def inputs(kernel: Kernel, levels: Levels, reference: int, dtype: Any) -> Floats:
+    """Levels - reference of one image (h, w, in) or (in,) as (positions, taps, in)."""
+    if kernel.kind == "dense":
+        return (levels.reshape(1, 1, -1).astype(dtype)) - dtype(reference)
+    kh, kw = kernel.weights.shape[:2]
+    oh, ow = kernel.positions
+    (sy, sx), (top, bottom, left, right) = kernel.stride, kernel.padding
+    h, w, channels = levels.shape
+    values = levels.astype(dtype)
+    values -= dtype(reference)
+    if (kh, kw, sy, sx) == (1, 1, 1, 1) and not any(kernel.padding):
+        return values.reshape(h * w, 1, channels)
+    if any(kernel.padding):
+        held = np.full(
+            (h + top + bottom, w + left + right, channels),
+            dtype(kernel.input_zero - reference),
+            dtype,
+        )
+        held[top : top + h, left : left + w] = values
+    else:
+        held = values
+    found = np.empty((oh, ow, kh * kw, channels), dtype)
+    for y in range(kh):
+        for x in range(kw):
+            found[:, :, y * kw + x] = held[
+                y : y + (oh - 1) * sy + 1 : sy, x : x + (ow - 1) * sx + 1 : sx
+            ]
+    return found.reshape(oh * ow, kh * kw, channels)
+
+
+def multiply(
+    layer: Layer, x: Floats, reads: noise.Stream, meter: RangeMeter | None = None
+) -> Floats:
+    """Inputs (positions, taps, in), minus the reference -> sums (positions, out), the digital
+    terms of `driven` and `own` included, the constant not; not rounded."""
+    total = np.zeros((len(x), layer.kernel.outputs), layer.dtype)
+    step = max(64, _CHUNK // max(1, layer.kernel.outputs))
+    for start in range(0, len(x), step):
+        _chunk(layer, x[start : start + step], total[start : start + step], reads, meter)
+    return total
+
+
+def _chunk(
+    layer: Layer, x: Floats, total: Floats, reads: noise.Stream, meter: RangeMeter | None
+) -> None:
+    drive = layer.drive
+    if drive.step != 1:
+        x = np.rint(x / layer.dtype(drive.step))
+    shaped = _shaped(layer, x)
+    for worth, part in _digits(shaped, drive):
+        squared = part * part if any(b.variance is not None for b in layer.blocks) else part
+        for block in layer.blocks:
+            _read(layer, block, part, squared, worth * drive.step, total, reads, meter)
+    if layer.driven or layer.own:
+        total += drive.step * _digital(layer, x, shaped)
+
+
+def _shaped(layer: Layer, x: Floats) -> Floats:
+    if layer.layout == "diagonal":
+        return x
+    if layer.kernel.kind == "depthwise":
+        x = np.ascontiguousarray(x.transpose(0, 2, 1))
+    return x.reshape(len(x), -1)
+
+
+def _digits(x: Floats, drive: Drive) -> list[tuple[int, Floats]]:
+    """What is read one after the other, with its worth: all of it, or bits of the magnitude with
+    the sign."""
+    if not drive.digits:
+        return [(1, x)]
+    sign, magnitude = np.sign(x), np.abs(x).astype(np.int32)
+    return [(1 << k, sign * ((magnitude >> k) & 1).astype(x.dtype)) for k in range(drive.digits)]
+
+
+def _read(
+    layer: Layer,
+    block: Block,
+    x: Floats,
+    squared: Floats,
+    worth: float,
+    total: Floats,
+    reads: noise.Stream,
+    meter: RangeMeter | None,
+) -> None:
+    sums = _sums(layer, x, block, block.weights)
+    if meter is not None:
+        meter.add((layer.kernel.name, block.part), sums, block.limit)
+    if block.variance is not None:
+        noise.add(sums, _sums(layer, squared, block, block.variance), reads)
+    first, number = block.columns.start, sums.dtype.type
+    codes = block.codes
+    if codes is None:
+        loops.add(sums, number(worth * block.worth), total, first)
+        return
+    values = (1 / codes.step, codes.low, codes.high, worth * block.worth * codes.step)
+    scalars = tuple(number(v) for v in values)
+    if block.offset is None or block.bow is None:
+        loops.convert(sums, *scalars, total, first)
+    else:
+        loops.convert_bent(sums, *scalars, block.offset, block.bow, total, first)
+
+
+def _sums(layer: Layer, x: Floats, block: Block, weights: Floats) -> Floats:
+    if layer.layout == "diagonal":
+        sums = np.empty((len(x), weights.shape[1]), x.dtype)
+        loops.diagonal(x[:, block.rows], weights, sums)
+        return sums
+    return np.matmul(x[:, block.rows], weights)
+
+
+def _digital(layer: Layer, x: Floats, shaped: Floats) -> Any:
+    """Terms of the sums of inputs, (positions, 1) or (positions, out)."""
+    if layer.kernel.kind != "depthwise":
+        return (layer.own + layer.driven) * shaped.sum(axis=1, keepdims=True)
+    own = x.sum(axis=1)
+    if layer.layout == "diagonal":
+        return (layer.own + layer.driven) * own
+    starts = np.arange(0, own.shape[1], layer.group)
+    driven = np.repeat(np.add.reduceat(own, starts, axis=1), layer.group, axis=1)
+    return layer.own * own + layer.driven * driven[:, : own.shape[1]]

@@ -1,0 +1,202 @@
+"""One chip: everything that differs between chips drawn once from a seed and folded into weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_sdk.backends.cim import array, cells, converters, folding, loops, noise
+from edge_sdk.backends.cim.array import Layer
+from edge_sdk.backends.cim.converters import AdcRanges, RangeMeter
+from edge_sdk.backends.cim.kernel import Accumulate, Kernel, Levels
+from edge_sdk.backends.cim.profile import CimProfile, Errors, Spread
+from edge_sdk.errors import ProfileError, UsageError, unknown_name
+
+
+class Chip:
+    """Accumulate on a chip. Not thread-safe: read noise is one stream of draws.
+
+    time_s: since programming. temperature_c: None is the profile's reference. digital: names of
+    layers computed exactly beside the arrays. ranges: of converters, from `calibrated`; needed
+    where the profile's range is not max. compensate_drift: each layer's sums are scaled so that
+    its cells' mean conductance appears as it was programmed (global drift compensation, Joshi et
+    al. 2020). Draws depend on the seed and the layer's name only.
+
+    Raises ProfileError for a profile that cannot be, UsageError for a time, temperature or layer
+    that cannot be."""
+
+    def __init__(
+        self,
+        profile: CimProfile,
+        kernels: Iterable[Kernel],
+        *,
+        seed: int = 0,
+        time_s: float = 0.0,
+        temperature_c: float | None = None,
+        digital: frozenset[str] = frozenset(),
+        ranges: AdcRanges | None = None,
+        compensate_drift: bool = False,
+    ) -> None:
+        check(profile)
+        kernels = tuple(kernels)
+        self.profile, self.kernels, self.seed = profile, kernels, seed
+        self.time_s, self.digital, self.ranges = time_s, digital, ranges
+        self.compensate_drift = compensate_drift
+        self.temperature_c = _temperature(profile, temperature_c)
+        _check_time(time_s)
+        _check_names(digital, self.kernels)
+        state = folding.State(profile, seed, time_s, self.temperature_c, ranges, compensate_drift)
+        self.layers = {k.name: folding.fold(k, state) for k in kernels if not self.is_digital(k)}
+        self.new_reads(0)
+
+    def at(self, time_s: float, temperature_c: float | None = None) -> Chip:
+        """This very chip at another time and temperature."""
+        return Chip(
+            self.profile,
+            self.kernels,
+            seed=self.seed,
+            time_s=time_s,
+            temperature_c=temperature_c,
+            digital=self.digital,
+            ranges=self.ranges,
+            compensate_drift=self.compensate_drift,
+        )
+
+    def new_reads(self, key: int) -> None:
+        """Starts read noise anew, the same for the same key: of an image, whoever computes it."""
+        self._reads = noise.Stream((self.seed, key))
+
+    def is_digital(self, kernel: Kernel) -> bool:
+        """Whether the sums of a layer are exact, computed beside the arrays."""
+        profile = self.profile
+        beside = kernel.kind == "depthwise" and profile.layers.depthwise == "digital"
+        return beside or profile.chip.paradigm == "digital" or kernel.name in self.digital
+
+    def __call__(self, kernel: Kernel, levels: Levels) -> npt.NDArray[np.int32]:
+        if self.is_digital(kernel):
+            return exact(kernel, levels)
+        return _run(self.layers[kernel.name], levels, self._reads)
+
+
+def exact(kernel: Kernel, levels: Levels) -> npt.NDArray[np.int32]:
+    """The sums without any array."""
+    weights = kernel.weights.astype(np.int64) - kernel.zero
+    flat = weights.reshape(-1, *weights.shape[-1 if kernel.kind == "depthwise" else -2 :])
+    results = []
+    for image in levels:
+        x = array.inputs(kernel, image, kernel.input_zero, np.float64)
+        if kernel.kind == "depthwise":
+            sums = np.einsum("mtc,tc->mc", x, flat)
+        else:
+            sums = x.reshape(len(x), -1) @ flat.reshape(-1, kernel.outputs)
+        results.append(sums.astype(np.int32))
+    return _stacked(kernel, results)
+
+
+def calibrated(
+    profile: CimProfile, kernels: Iterable[Kernel], run: Callable[[Accumulate], None]
+) -> AdcRanges:
+    """The converters' ranges for a model on a chip: run(accumulate) sends calibration images
+    through it. Chips share them: they are of the cells without errors. Nothing runs where the
+    profile's range is max."""
+    check(profile)
+    if profile.adc.ideal or profile.adc.range == "max":
+        return {}
+    meter = RangeMeter()
+    ideal = replace(profile, adc=replace(profile.adc, ideal=True))
+    chip = Chip(cells.only(ideal), kernels)
+
+    def accumulate(kernel: Kernel, levels: Levels) -> Levels:
+        if chip.is_digital(kernel):
+            return exact(kernel, levels)
+        return _run(chip.layers[kernel.name], levels, noise.Stream((0, 0)), meter)
+
+    run(accumulate)
+    balanced = profile.cells.mapping == "balanced"
+    signed = {n: balanced or layer.drive.signed for n, layer in chip.layers.items()}
+    return meter.ranges(profile.adc, signed)
+
+
+def _run(
+    layer: Layer, levels: Levels, reads: noise.Stream, meter: RangeMeter | None = None
+) -> npt.NDArray[np.int32]:
+    kernel = layer.kernel
+    results = []
+    for image in levels:
+        x = array.inputs(kernel, image, layer.drive.reference, layer.dtype)
+        total = array.multiply(layer, x, reads, meter)
+        result = np.empty(total.shape, np.int32)
+        loops.finish(total, layer.constant, result)
+        results.append(result)
+    return _stacked(kernel, results)
+
+
+def _stacked(kernel: Kernel, results: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
+    shape = (kernel.outputs,) if kernel.kind == "dense" else (*kernel.positions, kernel.outputs)
+    return np.stack(results).reshape(len(results), *shape)
+
+
+def check(profile: CimProfile) -> None:
+    """Raises ProfileError, naming the field, for what no chip can be."""
+    converters.check_adc(profile.adc)
+    if profile.dac.bits < 1:
+        raise ProfileError(f"dac.bits is {profile.dac.bits}; at least 1")
+    if profile.cells.bits < 1:
+        raise ProfileError(f"cells.bits is {profile.cells.bits}; at least 1")
+    if profile.cells.on_off and not profile.cells.on_off > 1:
+        raise ProfileError(f"cells.on_off is {profile.cells.on_off}; above 1, or 0 for no limit")
+    for name in ("rows", "columns", "adcs"):
+        if getattr(profile.array, name) < 1:
+            raise ProfileError(f"array.{name} is {getattr(profile.array, name)}; at least 1")
+    if profile.array.rows * 255 * 128 >= 1 << 31:
+        raise ProfileError(
+            f"array.rows is {profile.array.rows}: 8-bit sums of so many rows pass the 32 bits that "
+            "layers add up in; at most 65792"
+        )
+    _check_errors(profile.errors)
+
+
+def _check_errors(errors: Errors) -> None:
+    for name in ("programming", "read"):
+        table: Spread = getattr(errors, name)
+        if any(not s >= 0 for row in table.sigma for s in row):
+            raise ProfileError(f"errors.{name}.sigma is {table.sigma}; none of it below 0")
+    for name in ("stuck_on", "stuck_off"):
+        if not 0 <= getattr(errors, name) <= 1:
+            raise ProfileError(f"errors.{name} is {getattr(errors, name)}; a share, 0 to 1")
+    for name in ("row_ohm", "column_ohm"):
+        if not getattr(errors, name) >= 0:
+            raise ProfileError(f"errors.{name} is {getattr(errors, name)}; it cannot be below 0")
+    if (errors.row_ohm or errors.column_ohm) and not errors.cell_ohm > 0:
+        raise ProfileError(f"errors.cell_ohm is {errors.cell_ohm}; wires need it above 0")
+    if not errors.drift.nu_sigma >= 0:
+        raise ProfileError(f"errors.drift.nu_sigma is {errors.drift.nu_sigma}; not below 0")
+    if (errors.drift.nu or errors.drift.nu_sigma) and not errors.drift.t0_s > 0:
+        raise ProfileError(f"errors.drift.t0_s is {errors.drift.t0_s}; drift needs it above 0")
+
+
+def _check_time(time_s: float) -> None:
+    if not 0 <= time_s < float("inf"):
+        raise UsageError(f"time since programming is {time_s} s; 0 or more")
+
+
+def _temperature(profile: CimProfile, celsius: float | None) -> float:
+    known = profile.errors.temperature
+    if celsius is None:
+        return known.reference_c
+    if not known.low_c <= celsius <= known.high_c:
+        raise UsageError(
+            f"temperature {celsius} C is outside of what profile '{profile.name}' knows "
+            f"(errors.temperature.low_c to high_c): {known.low_c} to {known.high_c} C"
+        )
+    return celsius
+
+
+def _check_names(digital: frozenset[str], kernels: tuple[Kernel, ...]) -> None:
+    names = [k.name for k in kernels]
+    for name in sorted(digital):
+        if name not in names:
+            raise UsageError(unknown_name("layer", name, names))
