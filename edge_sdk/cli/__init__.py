@@ -9,12 +9,14 @@ import click
 from edge_sdk import __version__
 from edge_sdk.cli import (
     benchmark,
+    bundle,
     classify,
     compare,
     convert,
     cost,
     data,
     evaluate,
+    keys,
     profiles,
     train,
 )
@@ -32,6 +34,8 @@ COMMANDS = (
     classify.simulate,
     data.data,
     train.train,
+    bundle.bundle,
+    keys.keys,
 )
 
 

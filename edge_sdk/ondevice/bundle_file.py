@@ -18,6 +18,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import BinaryIO
 
 from edge_sdk.errors import BundleError
 from edge_sdk.strict import from_plain, to_plain
@@ -92,7 +93,7 @@ class BundleFile:
         except OSError as e:
             raise BundleError(f"bundle {path} cannot be read: {e.strerror}") from e
         try:
-            self._zip = _open_zip(path, self._file)  # type: ignore[arg-type]
+            self._zip = _open_zip(path, self._file)
             text = self._record(RECORD)
             verify_signature(text, self._record(SIGNATURE), trusted_keys, path)
             self.digest = hashlib.sha256(text).hexdigest()
@@ -171,10 +172,10 @@ def safe_name(name: str) -> bool:
     return not PurePosixPath(name).is_absolute() and not {"", ".", ".."} & set(parts)
 
 
-def _open_zip(path: Path, file: object) -> zipfile.ZipFile:
+def _open_zip(path: Path, file: BinaryIO) -> zipfile.ZipFile:
     """The archive, if it is one that `edge-sdk bundle` writes, byte for byte of its form."""
     try:
-        archive = zipfile.ZipFile(file)  # type: ignore[call-overload]
+        archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as e:
         raise BundleError(
             f"{path} is no whole bundle ({e}): it was cut off or damaged; copy it again"
@@ -213,8 +214,8 @@ def _open_zip(path: Path, file: object) -> zipfile.ZipFile:
 
 def _rezipped(path: Path, what: str) -> str:
     return (
-        f"bundle {path} is refused: it is not as `edge-sdk bundle` wrote it ({what}); it was packed "
-        "again by another program. Copy the original"
+        f"bundle {path} is refused: it is not as `edge-sdk bundle` wrote it ({what}): another "
+        "program packed it again. Copy the original"
     )
 
 

@@ -114,9 +114,7 @@ def earlier(layout: Layout) -> str | None:
     current, remembered = layout.current_name(), read_state(layout).previous
     if not layout.releases.is_dir():
         return None
-    others = [
-        p.name for p in layout.releases.iterdir() if p.name[0] != "." and p.name != current
-    ]
+    others = [p.name for p in layout.releases.iterdir() if p.name[0] != "." and p.name != current]
     if remembered in others:
         return remembered
     return max(others, key=lambda n: version_key(n.partition("~")[0]), default=None)

@@ -1,11 +1,11 @@
 """Where things lie on the device, below a root that is / except for images and tests.
 
-    opt/edge-sdk/releases/<version>/   a bundle, unpacked: site/ model/ selftest/ run.py ...
-    opt/edge-sdk/current               link to the release that runs
-    opt/edge-sdk/bin/                  edge-sdk-device, edge-classify: start what `current` has
-    etc/edge-sdk/                      trusted_keys, config.toml: the device's own
-    var/lib/edge-sdk/                  state.json, lock
-    run/edge-sdk/heartbeat.json        written by the service
+opt/edge-sdk/releases/<version>/   a bundle, unpacked: site/ model/ selftest/ run.py ...
+opt/edge-sdk/current               link to the release that runs
+opt/edge-sdk/bin/                  edge-sdk-device, edge-classify: start what `current` has
+etc/edge-sdk/                      trusted_keys, config.toml: the device's own
+var/lib/edge-sdk/                  state.json, lock
+run/edge-sdk/heartbeat.json        written by the service
 """
 
 from __future__ import annotations

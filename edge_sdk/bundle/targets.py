@@ -1,0 +1,100 @@
+"""Which wheels a device needs: architecture, Python and runtime to requirements and skipped files.
+
+A requirement is pinned where answers depend on it; the rest is pinned by the lock file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_sdk.errors import UsageError, unknown_name
+from edge_sdk.ondevice.bundle_file import Target
+from edge_sdk.profiles import load_profile
+
+PYTHONS = ("3.11", "3.13")  # Raspberry Pi OS bookworm and trixie
+VERSIONS = {"litert": "2.3.0", "tflite-runtime": "2.14.0"}
+DISTRIBUTIONS = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
+# glibc of the oldest system with that Python is 2.36.
+_GLIBC = (34, 31, 28, 27, 26, 24, 17)
+PLATFORMS = {
+    arch: (*(f"manylinux_2_{n}_{arch}" for n in _GLIBC), f"manylinux2014_{arch}")
+    for arch in ("aarch64", "armv7l", "x86_64")
+}
+# 64-bit Raspberry Pi OS, whatever system a profile's published latency was measured under.
+BOARDS = {"rpi3b+": "aarch64", "rpi4": "aarch64", "rpi5": "aarch64", "rpi-zero2w": "aarch64"}
+# What these distributions bring beside what a classifier runs: tests, headers, build tools, a GPU
+# accelerator, fonts and picture formats that no camera or microscope writes. Tried out: the
+# self-test runs without them on every device before the switch.
+SKIP = (
+    "*.pyi",
+    "*.pxd",
+    "*.h",
+    "*.a",
+    "*/tests/*",
+    "numpy/f2py/*",
+    "numpy/distutils/*",
+    "numpy/core/include/*",
+    "numpy/core/lib/*",
+    "numpy/_core/include/*",
+    "numpy/_core/lib/*",
+    "numpy/array_api/*",
+    "numpy/_pyinstaller/*",
+    "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
+    "ai_edge_litert/aot/*",
+    "ai_edge_litert/tools/*",
+    "PIL/_avif*",
+    "pillow.libs/libavif*",
+    "PIL/_imagingft*",
+    "pillow.libs/libfreetype*",
+    "pillow.libs/libharfbuzz*",
+    "pillow.libs/libbrotli*",
+    "PIL/_imagingcms*",
+    "pillow.libs/liblcms2*",
+    "PIL/_imagingtk*",
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What pip is asked for. requirements: with no dependencies beyond them, because the rest of
+    what ai-edge-litert names (protobuf, ml_dtypes, tqdm) serves its converter, not its
+    interpreter."""
+
+    requirements: tuple[str, ...]
+    platforms: tuple[str, ...]
+    python: str
+
+
+def make_target(profile: str, arch: str | None, python: str, runtime: str | None) -> Target:
+    """Raises UsageError for a combination that no wheels are published for."""
+    name = load_profile(profile).name
+    found = arch or BOARDS.get(name)
+    if found is None:
+        raise UsageError(
+            f"profile '{name}' does not say which system its board runs: give --arch "
+            f"{', '.join(PLATFORMS)}"
+        )
+    if found not in PLATFORMS:
+        raise UsageError(unknown_name("architecture", found, PLATFORMS))
+    if python not in PYTHONS:
+        raise UsageError(unknown_name("Python", python, PYTHONS))
+    chosen = runtime or ("tflite-runtime" if found == "armv7l" else "litert")
+    if chosen not in VERSIONS:
+        raise UsageError(unknown_name("runtime", chosen, VERSIONS))
+    if chosen == "litert" and found == "armv7l":
+        raise UsageError("runtime 'litert' has no wheel for armv7l: --runtime tflite-runtime")
+    if chosen == "tflite-runtime" and python != "3.11":
+        raise UsageError(
+            f"runtime 'tflite-runtime' has no wheel for Python {python}: --python 3.11"
+            + ("" if found == "armv7l" else ", or --runtime litert")
+        )
+    system = ("numpy", "PIL") if found == "armv7l" else ()
+    return Target(name, found, python, chosen, VERSIONS[chosen], system)
+
+
+def wanted(target: Target) -> Wanted:
+    # Under Python 3.11 the camera's own modules, from Debian 12, are built for NumPy 1.
+    numpy = "numpy<2" if target.python == "3.11" else "numpy>=2"
+    runtime = f"{DISTRIBUTIONS[target.runtime]}=={target.runtime_version}"
+    own = () if target.system else (numpy, "Pillow>=10")
+    return Wanted((runtime, "click>=8.1", *own), PLATFORMS[target.arch], target.python)

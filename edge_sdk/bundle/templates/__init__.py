@@ -1,0 +1,1 @@
+"""What a bundle brings for the device beside wheels and model: installer, service, settings."""

@@ -1,0 +1,230 @@
+"""The wheels of a device, fetched once on the workstation, and our own, made here.
+
+The first fetch writes which files came, with their SHA-256, into a lock file; every later bundle
+has the same ones or none.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path, PurePosixPath
+
+import edge_sdk
+from edge_sdk.bundle.targets import Wanted
+from edge_sdk.errors import BundleError
+from edge_sdk.files import whole_folder, write_whole
+from edge_sdk.ondevice.bundle_file import DATE, Target
+from edge_sdk.strict import from_plain, to_plain
+
+LOCK = "wheels.lock.json"
+TIMEOUT_S = 900
+OWN_SUFFIXES = (".py", ".typed", ".toml", ".md", ".csv", ".json", ".sh", ".service", ".conf")
+# The embedded default model stays on the workstation.
+NOT_OWN = ("zoo",)
+SCRIPTS = {
+    "edge-sdk": "edge_sdk.cli:main",
+    "edge-sdk-device": "edge_sdk.ondevice.program:main",
+}
+
+
+@dataclass(frozen=True)
+class Lock:
+    """requirements: what was asked for. files: file name -> SHA-256."""
+
+    requirements: tuple[str, ...]
+    files: dict[str, str]
+
+
+def cache_folder(target: Target) -> Path:
+    """$XDG_CACHE_HOME (or ~/.cache)/edge-sdk/wheels/<architecture, Python, runtime>."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
+    name = f"{target.arch}-{target.python}-{target.runtime}-{target.runtime_version}"
+    return root / "edge-sdk" / "wheels" / name
+
+
+def fetch(wanted: Wanted, folder: Path, lock: Path | None = None) -> dict[str, bytes]:
+    """File name -> content of the wheels in `folder`, which are fetched where they are missing.
+
+    lock: a lock file to hold to; it is written where it is not there. Raises BundleError where a
+    wheel cannot be had or is not the one of the lock."""
+    own_lock = folder / LOCK
+    given = _read_lock(lock) if lock is not None and lock.exists() else None
+    if not own_lock.is_file() or (given is not None and given != _read_lock(own_lock)):
+        _download(wanted, folder, given)
+    found = _read_lock(own_lock)
+    if found.requirements != wanted.requirements:
+        _download(wanted, folder, given)
+        found = _read_lock(own_lock)
+    wheels = {}
+    for name, digest in sorted(found.files.items()):
+        try:
+            wheels[name] = (folder / name).read_bytes()
+        except OSError as e:
+            raise BundleError(f"{folder / name} cannot be read: {e.strerror}; --refresh") from e
+        if hashlib.sha256(wheels[name]).hexdigest() != digest:
+            raise BundleError(
+                f"{folder / name} is not the wheel of {LOCK}: it was changed; fetch again with "
+                "--refresh"
+            )
+    if lock is not None and given is None:
+        write_whole(lock, own_lock.read_bytes())
+    return wheels
+
+
+def _read_lock(path: Path) -> Lock:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise BundleError(f"lock file {path} cannot be read: {e}; remove it to fetch again") from e
+    return from_plain(Lock, data, str(path), BundleError)
+
+
+def _download(wanted: Wanted, folder: Path, lock: Lock | None) -> None:
+    asked = wanted.requirements if lock is None else tuple(map(_pinned, lock.files))
+    with whole_folder(folder, replace=True) as partial:
+        command = [
+            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+            "--only-binary=:all:", "--implementation", "cp", "--python-version", wanted.python,
+            *(word for p in wanted.platforms for word in ("--platform", p)),
+            "--dest", str(partial), *asked,
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as e:
+            raise BundleError(f"pip fetched no wheels within {TIMEOUT_S} s") from e
+        if done.returncode != 0:
+            lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")]
+            raise BundleError(
+                f"the wheels for {wanted.platforms[-1]}, Python {wanted.python} cannot be fetched: "
+                f"{lines[0].removeprefix('ERROR: ') if lines else done.stderr.strip()[-200:]}"
+            )
+        files = {
+            p.name: hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(partial.glob("*.whl"))
+        }
+        if lock is not None and files != lock.files:
+            odd = sorted(set(files.items()) ^ set(lock.files.items()))[0][0]
+            raise BundleError(f"{odd}: the index gives another file than the lock file has")
+        text = json.dumps(to_plain(Lock(wanted.requirements, files)), indent=1) + "\n"
+        (partial / LOCK).write_text(text, encoding="utf-8")
+
+
+def _pinned(file: str) -> str:
+    name, version = file.split("-")[:2]
+    return f"{name}=={version}"
+
+
+def refresh(target: Target) -> None:
+    """Forgets what was fetched for a target."""
+    shutil.rmtree(cache_folder(target), ignore_errors=True)
+
+
+# --- what a wheel says of itself -----------------------------------------------------------------
+
+
+def metadata(wheel: bytes) -> Message:
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        return Parser().parsestr(archive.read(name).decode(errors="replace"))
+
+
+def licence_name(about: Message) -> str:
+    """As the wheel's metadata has it: an SPDX expression, or words."""
+    found = about["License-Expression"] or ""
+    if not found:
+        classified = [c for c in about.get_all("Classifier", []) if c.startswith("License ::")]
+        found = classified[0].rpartition(" :: ")[2] if classified else about["License"] or ""
+    return " ".join(str(found).split())[:100]
+
+
+def licence_files(wheel: bytes) -> dict[str, bytes]:
+    """Name -> text of the licence and notice files that a wheel carries."""
+    marks = ("licen", "copying", "notice", "authors")
+    found = {}
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        for name in archive.namelist():
+            path = PurePosixPath(name)
+            if not path.parts[0].endswith(".dist-info") or name.endswith("/"):
+                continue
+            if "licenses" in path.parts[1:-1] or path.name.lower().startswith(marks):
+                found["_".join(p for p in path.parts[1:] if p != "licenses")] = archive.read(name)
+    return found
+
+
+# --- our own -------------------------------------------------------------------------------------
+
+
+def own_licence() -> bytes:
+    """This project's LICENSE (Apache-2.0), from a checkout or an installed wheel."""
+    beside = Path(edge_sdk.__file__).parents[1] / "LICENSE"
+    if beside.is_file():
+        return beside.read_bytes()
+    files = importlib.metadata.files("edge-sdk") or []
+    for file in files:
+        if file.name == "LICENSE":
+            return Path(str(file.locate())).read_bytes()
+    raise BundleError("this installation of edge-sdk has no LICENSE file: install it again")
+
+
+def own_wheel() -> tuple[str, bytes]:
+    """File name and content of this package's wheel: what a device runs of it, always the same
+    bytes for the same sources."""
+    version = edge_sdk.__version__
+    info = f"edge_sdk-{version}.dist-info"
+    files = dict(_own_files())
+    scripts = SCRIPTS | {
+        e.name: e.value
+        for e in importlib.metadata.entry_points(group="console_scripts")
+        if e.name.startswith("edge-") and e.value.startswith("edge_sdk.")
+    }
+    lines = [f"{name} = {value}\n" for name, value in sorted(scripts.items())]
+    about = f"Metadata-Version: 2.4\nName: edge-sdk\nVersion: {version}\n"
+    about += "License-Expression: Apache-2.0\nLicense-File: LICENSE\n"
+    tag = "Wheel-Version: 1.0\nGenerator: edge-sdk\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{info}/METADATA"] = about.encode()
+    files[f"{info}/WHEEL"] = tag.encode()
+    files[f"{info}/entry_points.txt"] = ("[console_scripts]\n" + "".join(lines)).encode()
+    files[f"{info}/licenses/LICENSE"] = own_licence()
+    record = "".join(f"{n},sha256={_urlsafe(d)},{len(d)}\n" for n, d in sorted(files.items()))
+    files[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, DATE)
+            entry.external_attr = 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, files[name])
+    return f"edge_sdk-{version}-py3-none-any.whl", made.getvalue()
+
+
+def _own_files() -> list[tuple[str, bytes]]:
+    import device_profiles
+
+    found = []
+    for package in (edge_sdk, device_profiles):
+        top = Path(str(package.__file__)).parent
+        for path in sorted(top.rglob("*")):
+            inside = path.relative_to(top)
+            if path.suffix in OWN_SUFFIXES and path.is_file() and inside.parts[0] not in NOT_OWN:
+                found.append((f"{top.name}/{inside.as_posix()}", path.read_bytes()))
+    return found
+
+
+def _urlsafe(data: bytes) -> str:
+    digest = hashlib.sha256(data).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
