@@ -80,7 +80,7 @@ class SimulatedCell:
     parasites: tuple[Parasite, ...]
 
 
-class _Dice:
+class Dice:
     """Random draws that are the same everywhere.
 
     All are made from the generator's plain doubles: the stream of those is fixed, that of
@@ -109,7 +109,7 @@ class _Dice:
 
 
 @dataclass(frozen=True)
-class _Slide:
+class Slide:
     """What a patient's cells share. background, haemoglobin: float64 (3,); soft: pixels over
     which an edge blurs; fringe: (x, y) shift of red against blue; margin: of the mask, pixels."""
 
@@ -121,15 +121,15 @@ class _Slide:
     pallor: float
 
 
-def _slide(patient: int) -> _Slide:
-    dice = _Dice(patient, 77)
+def slide_of(patient: int) -> Slide:
+    dice = Dice(patient, 77)
     # Steps of the golden ratio spread any run of patients evenly over the stains.
     place = (0.35 + patient * 0.6180339887498949) % 1.0
     upper = np.cumsum([stain[0] for stain in _STAINS])
     _, background, density = _STAINS[int(np.searchsorted(upper[:-1], place, side="right"))]
     light = dice.bell(0.0, 4.5)
     strength = math.exp(dice.bell(0.0, 0.22))
-    return _Slide(
+    return Slide(
         background=np.array([c + light + dice.bell(0.0, 2.5) for c in background]),
         haemoglobin=np.array([d * strength * math.exp(dice.bell(0.0, 0.10)) for d in density]),
         soft=dice.flat(1.3, 2.4),
@@ -139,7 +139,7 @@ def _slide(patient: int) -> _Slide:
     )
 
 
-def _wave(dice: _Dice, first: int, last: int, size: float) -> Field:
+def _wave(dice: Dice, first: int, last: int, size: float) -> Field:
     """A smooth random curve around the circle, float64 (_ANGLES,), spread about `size`."""
     out = np.zeros(_ANGLES)
     for k in range(first, last + 1):
@@ -167,7 +167,7 @@ class _Canvas:
     of the cell and of its mask at each angle, float64 (_ANGLES,); bite: what a neighbour's mask
     takes, as (x, y, radius)."""
 
-    def __init__(self, dice: _Dice, slide: _Slide) -> None:
+    def __init__(self, dice: Dice, slide: Slide) -> None:
         self.dice, self.slide = dice, slide
         diameter = _MEDIAN_DIAMETER * math.exp(min(0.26, max(-0.24, dice.bell(0.0, 0.12))))
         squash = math.exp(dice.bell(0.0, 0.085))
@@ -331,9 +331,9 @@ def draw_cell(kind: str, seed: int, patient: int = 0) -> SimulatedCell:
     number below 0."""
     if kind not in KINDS:
         raise UsageError(unknown_name("kind", kind, KINDS))
-    _at_least(0, seed=seed, patient=patient)
-    dice = _Dice(seed, patient, KINDS.index(kind))
-    canvas = _Canvas(dice, _slide(patient))
+    at_least(0, seed=seed, patient=patient)
+    dice = Dice(seed, patient, KINDS.index(kind))
+    canvas = _Canvas(dice, slide_of(patient))
     canvas.body()
     canvas.clutter()
     found: list[Parasite] = []
@@ -358,11 +358,11 @@ def draw_cells(
 
     infected: the share of parasitised cells, met as exactly as whole cells allow.
     Raises UsageError for a number out of range, at the first cell that is asked for."""
-    _at_least(0, seed=seed)
-    _at_least(1, count=count, patients=patients)
+    at_least(0, seed=seed)
+    at_least(1, count=count, patients=patients)
     if not 0.0 <= infected <= 1.0:
         raise UsageError(f"infected {infected} must be from 0 to 1")
-    dice = _Dice(seed, patients)
+    dice = Dice(seed, patients)
     for i in range(count):
         kind = "uninfected"
         if math.floor((i + 1) * infected) > math.floor(i * infected):
@@ -371,7 +371,7 @@ def draw_cells(
         yield draw_cell(kind, math.floor(dice.flat(0.0, 2.0**52)), patient)
 
 
-def _at_least(least: int, **numbers: int) -> None:
+def at_least(least: int, **numbers: int) -> None:
     for name, value in numbers.items():
         if value < least:
             raise UsageError(f"{name} {value} must be at least {least}")

@@ -54,7 +54,9 @@ COLOUR_SPACES = {
 # name -> bytes per pixel, and the colour that comes first in memory
 PACKED = {"RGB888": (3, "B"), "BGR888": (3, "R"), "XRGB8888": (4, "B"), "XBGR8888": (4, "R")}
 FORMATS = (*PACKED, "NV12", "YUV420", "YUYV", "MJPEG")
-_STRIP = 60  # lines of colour converted at a time: what lies between stays in the cache
+# Pixels of colour and light converted at a time: small enough that what lies between stays in the
+# cache and that the C library need not map fresh memory for it.
+_STRIP = 38_400
 
 
 def to_rgb(
@@ -134,8 +136,9 @@ def _ycc_to_rgb(y: Plane, u: Plane, v: Plane, space: ColourSpace) -> Pixels:
     rows, lines, width = u.shape[0], y.shape[0] // u.shape[0], y.shape[1]
     out = np.empty((rows, lines, width, 3), np.uint8)
     y = y.reshape(rows, lines, width)
-    for first in range(0, rows, _STRIP):
-        strip = slice(first, first + _STRIP)
+    step = max(1, _STRIP // width)
+    for first in range(0, rows, step):
+        strip = slice(first, first + step)
         light = y[strip] if space.full else _stretched()[y[strip]]
         cu = u[strip].astype(np.float32) - np.float32(128.0)
         cv = v[strip].astype(np.float32) - np.float32(128.0)
