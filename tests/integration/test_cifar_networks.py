@@ -105,7 +105,7 @@ def test_the_integer_network_has_the_rounded_nets_levels(keras, arch) -> None:
         assert np.abs(want - got).mean() < 0.005
     else:
         assert np.abs(want - got).max() < 1e-4
-    assert len(np.unique(want.argmax(axis=1))) > 1
+    assert want.std(axis=0).max() > 0.01, "answers that are all alike show nothing"
     model = to_integer(net, preprocess)
     bits = [layer.weight_bits for layer in model.layers if isinstance(layer, Convolution)]
     assert bits == [8] + [4] * (len(bits) - 1)
