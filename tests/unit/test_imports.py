@@ -38,6 +38,9 @@ ALLOWED = {
     "edge_sdk.device.agent": set(),
     "edge_sdk.device.ssh": {"numpy"},
     "edge_sdk.classify": {"numpy"},
+    "edge_sdk.camera": {"numpy"},
+    "edge_sdk.camera.picamera2_camera": {"numpy"},
+    "edge_sdk.camera.v4l2": {"numpy"},
     "edge_sdk.report": {"numpy"},
     "edge_sdk.evaluate.html": {"numpy"},
     "edge_sdk.convert.pipeline": {"numpy", "PIL"},
@@ -54,6 +57,7 @@ RIGHT_OF = {
     "classify": ("benchmark", "convert", "train", "report", "cli", "camera"),
     "evaluate": ("convert", "train", "classify", "cli", "camera"),
     "report": ("convert", "train", "evaluate", "classify", "cli", "camera"),
+    "camera": ("backends", "runtime", "benchmark", "convert", "train", "classify", "report", "cli"),
 }
 BASE = (
     "errors", "strict", "files", "preprocess", "tflite_file", "artifact", "dataset", "sidecar",
@@ -63,7 +67,9 @@ OWNERS = {
     "tensorflow": ("convert/", "train/", "backends/tflite.py"),
     "keras": ("convert/", "train/"),
     "litert_quantizer": ("convert/litert_quantizer.py",),
-    "picamera2": ("camera.py",),
+    "picamera2": ("camera/picamera2_camera.py",),
+    "libcamera": ("camera/picamera2_camera.py",),
+    "cv2": ("camera/v4l2.py",),
     "numba": ("backends/cim/",),
     "click": ("cli/",),
 }
