@@ -108,22 +108,28 @@ def less_zero(x: Any, zero: int, out: Any) -> None:
 @_compiled
 def windows(x: Any, zero: int, size: Any, stride: Any, padding: Any, out: Any) -> None:
     """out: (N, oh, ow, kh * kw * in), every output's inputs less `zero`, 0 in padding."""
-    channels = x.shape[3]
+    width, channels = x.shape[2], x.shape[3]
+    run = size[1] * channels
     for n in range(x.shape[0]):
         for oy in range(out.shape[1]):
-            for ox in range(out.shape[2]):
-                row = out[n, oy, ox]
-                at = 0
-                for ky in range(size[0]):
-                    iy = oy * stride[0] - padding[0] + ky
-                    for kx in range(size[1]):
-                        ix = ox * stride[1] - padding[2] + kx
-                        if 0 <= iy < x.shape[1] and 0 <= ix < x.shape[2]:
-                            for c in range(channels):
-                                row[at + c] = np.int32(x[n, iy, ix, c]) - np.int32(zero)
-                        else:
-                            row[at : at + channels] = 0
-                        at += channels
+            for ky in range(size[0]):
+                iy = oy * stride[0] - padding[0] + ky
+                if not 0 <= iy < x.shape[1]:
+                    out[n, oy, :, ky * run : (ky + 1) * run] = 0
+                    continue
+                line = x[n, iy].reshape(-1)
+                for ox in range(out.shape[2]):
+                    # A row of a window is one run of the line, but for its ends in the padding.
+                    row = out[n, oy, ox, ky * run : (ky + 1) * run]
+                    left = ox * stride[1] - padding[2]
+                    first = max(-left, 0) * channels
+                    last = min(width - left, size[1]) * channels
+                    start = left * channels
+                    for i in range(first, last):
+                        row[i] = np.int32(line[start + i]) - np.int32(zero)
+                    if last - first < run:
+                        row[:first] = 0
+                        row[max(last, 0) :] = 0
 
 
 @_compiled

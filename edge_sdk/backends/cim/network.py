@@ -353,10 +353,10 @@ def _rescale(at: _Place, outputs: int) -> Rescale:
 
 
 def _pair(at: _Place) -> ops.Operation:
-    grids = [at.grid(at.tensor(i)) for i in (0, 1)]
+    first, second = (at.grid(at.tensor(i)) for i in (0, 1))
     of = ops.add_values if at.op.name == "ADD" else ops.multiply_values
     constants = {i: at.constant(i) for i in (0, 1) if at.tensor(i).data is not None}
-    return ops.PairTable(of(*grids, at.grid(at.output), at.clamp()), constants)
+    return ops.PairTable(of(first, second, at.grid(at.output), at.clamp()), constants)
 
 
 def _pool(at: _Place) -> ops.Operation:
@@ -409,8 +409,8 @@ def _logistic(at: _Place) -> ops.Operation:
 
 def _relu(at: _Place) -> ops.Operation:
     activation = {"RELU": 1, "RELU6": 3}[at.op.name]
-    grids = at.grid(at.tensor(0)), at.grid(at.output)
-    return ops.requantise_table(*grids, _clamp(at, activation))
+    source, result = at.grid(at.tensor(0)), at.grid(at.output)
+    return ops.requantise_table(source, result, _clamp(at, activation))
 
 
 def _quantise(at: _Place) -> ops.Operation:

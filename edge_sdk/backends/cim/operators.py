@@ -72,8 +72,8 @@ class PairTable:
         both = [self.constants[i] if i in self.constants else next(given) for i in (0, 1)]
         a, b = np.broadcast_arrays(*both)
         out = np.empty(a.shape, self.values.dtype)
-        flat = [np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in (a, b)]
-        loops.pairs(*flat, self.values, out.reshape(-1))
+        first, second = (np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in (a, b))
+        loops.pairs(first, second, self.values, out.reshape(-1))
         return out
 
 

@@ -23,7 +23,10 @@ def exact_sums(kernel: Kernel, levels: Levels) -> Levels:
     weights = prepared_weights(kernel)
     if kernel.kind == "depthwise":
         out = np.empty((len(levels), *kernel.positions, kernel.outputs), np.int32)
-        loops.depthwise_sums(levels, weights, *_window(kernel), out)
+        loops.depthwise_sums(
+            levels, weights, kernel.input_zero, kernel.stride, kernel.padding,
+            kernel.weights.shape[1], out,
+        )  # fmt: skip
         return out
     shape = (len(levels), *kernel.positions) if kernel.kind == "convolution" else (len(levels),)
     rows = window_rows(kernel, levels, weights.dtype)
@@ -53,8 +56,9 @@ def depthwise_levels(kernel: Kernel, levels: Levels, rescale: Rescale) -> Levels
     """Output levels of a depthwise layer with exact sums, in one pass."""
     out = np.empty((len(levels), *kernel.positions, kernel.outputs), rescale.dtype)
     loops.depthwise_levels(
-        levels, prepared_weights(kernel), *_window(kernel), rescale.bias, rescale.multiplier,
-        rescale.left, rescale.right, rescale.zero, rescale.low, rescale.high, out,
+        levels, prepared_weights(kernel), kernel.input_zero, kernel.stride, kernel.padding,
+        kernel.weights.shape[1], rescale.bias, rescale.multiplier, rescale.left, rescale.right,
+        rescale.zero, rescale.low, rescale.high, out,
     )  # fmt: skip
     return out
 
@@ -92,10 +96,6 @@ def _exact(kernel: Kernel, weights: npt.NDArray[np.int32]) -> type[np.float32] |
     farthest = max(kernel.input_high - kernel.input_zero, kernel.input_zero - kernel.input_low)
     most = int(np.abs(weights).sum(axis=0, dtype=np.int64).max(initial=0)) * farthest
     return np.float32 if most < 2**24 else np.float64
-
-
-def _window(kernel: Kernel) -> tuple[Any, ...]:
-    return kernel.input_zero, kernel.stride, kernel.padding, kernel.weights.shape[1]
 
 
 def _is_pointwise(kernel: Kernel) -> bool:
