@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,8 @@ class Block:
     """Rows of one slice on an array, for one matrix-vector multiplication.
 
     rows, columns: of the layer's matrix. weights (rows, columns): levels that cells stand for now;
-    of a diagonal layer (taps, channels). variance: of one read, in levels squared, or None. codes:
+    of a diagonal layer (taps, channels). variance: of one read, in levels squared, one column
+    where all are alike, or None. codes:
     None where nothing is converted. offset, bow: of converters, in codes, or None. worth: of one
     level. limit: no sum without errors is larger. part: index of the slice."""
 
@@ -65,7 +68,7 @@ def row_blocks(rows: int, limit: int) -> list[slice]:
     if rows - (count - 1) * size > limit:
         size += 1
     starts = [i * size for i in range(count)] + [rows]
-    return [slice(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(starts)]
 
 
 def inputs(kernel: Kernel, levels: Levels, reference: int, dtype: Any) -> Floats:
@@ -98,31 +101,47 @@ def inputs(kernel: Kernel, levels: Levels, reference: int, dtype: Any) -> Floats
     return found.reshape(oh * ow, kh * kw, channels)
 
 
-def multiply(
-    layer: Layer, x: Floats, reads: noise.Stream, meter: RangeMeter | None = None
-) -> Floats:
-    """Inputs (positions, taps, in), minus the reference -> sums (positions, out), the digital
-    terms of `driven` and `own` included, the constant not; not rounded."""
-    total = np.zeros((len(x), layer.kernel.outputs), layer.dtype)
+class Desk:
+    """What one computation after the other uses: the chip's stream of read noise, a meter of what
+    reaches converters, memory that is not given back in between. Not thread-safe."""
+
+    def __init__(self, reads: noise.Stream, meter: RangeMeter | None = None) -> None:
+        self.reads, self.meter = reads, meter
+        self._memory: dict[tuple[str, type], npt.NDArray[Any]] = {}
+
+    def take(self, name: str, shape: tuple[int, int], dtype: type) -> Floats:
+        """Of any content."""
+        size = shape[0] * shape[1]
+        held = self._memory.get((name, dtype))
+        if held is None or len(held) < size:
+            held = self._memory[name, dtype] = np.empty(size, dtype)
+        return held[:size].reshape(shape)
+
+
+def multiply(layer: Layer, x: Floats, desk: Desk, result: npt.NDArray[np.int32]) -> None:
+    """Inputs (positions, taps, in), minus the reference -> the layer's sums (positions, out)."""
     step = max(64, _CHUNK // max(1, layer.kernel.outputs))
     for start in range(0, len(x), step):
-        _chunk(layer, x[start : start + step], total[start : start + step], reads, meter)
-    return total
+        total = accumulate(layer, x[start : start + step], desk)
+        loops.finish(total, layer.constant, result[start : start + step])
 
 
-def _chunk(
-    layer: Layer, x: Floats, total: Floats, reads: noise.Stream, meter: RangeMeter | None
-) -> None:
+def accumulate(layer: Layer, x: Floats, desk: Desk) -> Floats:
+    """As `multiply`, the constant left out and not rounded; the result is the desk's memory."""
+    total = desk.take("total", (len(x), layer.kernel.outputs), layer.dtype)
+    total[:] = 0
     drive = layer.drive
     if drive.step != 1:
         x = np.rint(x / layer.dtype(drive.step))
     shaped = _shaped(layer, x)
+    noisy = any(b.variance is not None for b in layer.blocks)
     for worth, part in _digits(shaped, drive):
-        squared = part * part if any(b.variance is not None for b in layer.blocks) else part
+        squared = part * part if noisy else part
         for block in layer.blocks:
-            _read(layer, block, part, squared, worth * drive.step, total, reads, meter)
+            _read(layer, block, part, squared, worth * drive.step, total, desk)
     if layer.driven or layer.own:
         total += drive.step * _digital(layer, x, shaped)
+    return total
 
 
 def _shaped(layer: Layer, x: Floats) -> Floats:
@@ -149,14 +168,14 @@ def _read(
     squared: Floats,
     worth: float,
     total: Floats,
-    reads: noise.Stream,
-    meter: RangeMeter | None,
+    desk: Desk,
 ) -> None:
-    sums = _sums(layer, x, block, block.weights)
-    if meter is not None:
-        meter.add((layer.kernel.name, block.part), sums, block.limit)
+    sums = _sums(layer, x, block, block.weights, desk.take)
+    if desk.meter is not None:
+        desk.meter.add((layer.kernel.name, block.part), sums, block.limit)
     if block.variance is not None:
-        noise.add(sums, _sums(layer, squared, block, block.variance), reads)
+        sigma = _sums(layer, squared, block, block.variance, desk.take)
+        desk.reads.add(sums, np.sqrt(sigma, out=sigma))
     first, number = block.columns.start, sums.dtype.type
     codes = block.codes
     if codes is None:
@@ -170,12 +189,15 @@ def _read(
         loops.convert_bent(sums, *scalars, block.offset, block.bow, total, first)
 
 
-def _sums(layer: Layer, x: Floats, block: Block, weights: Floats) -> Floats:
+def _sums(
+    layer: Layer, x: Floats, block: Block, weights: Floats, take: Callable[..., Floats]
+) -> Floats:
+    name = "sums" if weights is block.weights else "variance"
+    sums = take(name, (len(x), weights.shape[1]), weights.dtype.type)
     if layer.layout == "diagonal":
-        sums = np.empty((len(x), weights.shape[1]), x.dtype)
         loops.diagonal(x[:, block.rows], weights, sums)
         return sums
-    return np.matmul(x[:, block.rows], weights)
+    return np.matmul(x[:, block.rows], weights, out=sums)
 
 
 def _digital(layer: Layer, x: Floats, shaped: Floats) -> Any:

@@ -1,4 +1,4 @@
-"""One chip: everything that differs between chips drawn once from a seed and folded into weights."""
+"""One chip: everything that differs between chips drawn once from a seed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from edge_sdk.backends.cim import array, cells, converters, folding, loops, noise
-from edge_sdk.backends.cim.array import Layer
+from edge_sdk.backends.cim import array, cells, converters, folding, noise
+from edge_sdk.backends.cim.array import Desk, Layer
 from edge_sdk.backends.cim.converters import AdcRanges, RangeMeter
 from edge_sdk.backends.cim.kernel import Accumulate, Kernel, Levels
 from edge_sdk.backends.cim.profile import CimProfile, Errors, Spread
@@ -50,7 +50,7 @@ class Chip:
         _check_names(digital, self.kernels)
         state = folding.State(profile, seed, time_s, self.temperature_c, ranges, compensate_drift)
         self.layers = {k.name: folding.fold(k, state) for k in kernels if not self.is_digital(k)}
-        self.new_reads(0)
+        self._desk = Desk(noise.Stream((seed, 0)))
 
     def at(self, time_s: float, temperature_c: float | None = None) -> Chip:
         """This very chip at another time and temperature."""
@@ -67,7 +67,7 @@ class Chip:
 
     def new_reads(self, key: int) -> None:
         """Starts read noise anew, the same for the same key: of an image, whoever computes it."""
-        self._reads = noise.Stream((self.seed, key))
+        self._desk.reads = noise.Stream((self.seed, key))
 
     def is_digital(self, kernel: Kernel) -> bool:
         """Whether the sums of a layer are exact, computed beside the arrays."""
@@ -78,7 +78,7 @@ class Chip:
     def __call__(self, kernel: Kernel, levels: Levels) -> npt.NDArray[np.int32]:
         if self.is_digital(kernel):
             return exact(kernel, levels)
-        return _run(self.layers[kernel.name], levels, self._reads)
+        return _run(self.layers[kernel.name], levels, self._desk)
 
 
 def exact(kernel: Kernel, levels: Levels) -> npt.NDArray[np.int32]:
@@ -106,13 +106,14 @@ def calibrated(
     if profile.adc.ideal or profile.adc.range == "max":
         return {}
     meter = RangeMeter()
+    desk = Desk(noise.Stream((0, 0)), meter)
     ideal = replace(profile, adc=replace(profile.adc, ideal=True))
     chip = Chip(cells.only(ideal), kernels)
 
     def accumulate(kernel: Kernel, levels: Levels) -> Levels:
         if chip.is_digital(kernel):
             return exact(kernel, levels)
-        return _run(chip.layers[kernel.name], levels, noise.Stream((0, 0)), meter)
+        return _run(chip.layers[kernel.name], levels, desk)
 
     run(accumulate)
     balanced = profile.cells.mapping == "balanced"
@@ -120,17 +121,13 @@ def calibrated(
     return meter.ranges(profile.adc, signed)
 
 
-def _run(
-    layer: Layer, levels: Levels, reads: noise.Stream, meter: RangeMeter | None = None
-) -> npt.NDArray[np.int32]:
+def _run(layer: Layer, levels: Levels, desk: Desk) -> npt.NDArray[np.int32]:
     kernel = layer.kernel
     results = []
     for image in levels:
         x = array.inputs(kernel, image, layer.drive.reference, layer.dtype)
-        total = array.multiply(layer, x, reads, meter)
-        result = np.empty(total.shape, np.int32)
-        loops.finish(total, layer.constant, result)
-        results.append(result)
+        results.append(np.empty((len(x), kernel.outputs), np.int32))
+        array.multiply(layer, x, desk, results[-1])
     return _stacked(kernel, results)
 
 

@@ -251,7 +251,8 @@ def _variance(arrays: list[Matrix], state: State, scale: float) -> Matrix | None
     if not _any(table):
         return None
     squares = [cells.spread(g, table, state.time_s, np) ** 2 for g in arrays]
-    return (sum(squares[1:], squares[0]) * scale**2).astype(np.float32)  # type: ignore[no-any-return]
+    variance: Matrix = (sum(squares[1:], squares[0]) * scale**2).astype(np.float32)
+    return variance
 
 
 def _cut_off(
@@ -261,7 +262,8 @@ def _cut_off(
     held: npt.NDArray[np.bool_] | None,
 ) -> tuple[Matrix, Matrix | None]:
     if held is None or profile.layers.zero_cells == "noisy":
-        return weights, variance
+        alike = variance is not None and not np.ptp(variance)
+        return weights, variance[:, :1] if alike else variance
     return weights * held, None if variance is None else variance * held
 
 

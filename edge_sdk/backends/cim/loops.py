@@ -16,7 +16,7 @@ _ROUND = np.float32(12582912.0)
 _ONE = np.float32(1)
 
 
-def _compiled(function: F) -> F:
+def compiled(function: F) -> F:
     """Kept on disk between runs where a folder for that can be written."""
     try:
         return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
@@ -24,27 +24,29 @@ def _compiled(function: F) -> F:
         return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
 
 
-@_compiled
+@compiled
 def add(sums: Any, worth: Any, total: Any, start: int) -> None:
     """total, from column start: += worth * sums (M, N), unconverted."""
     for i in range(sums.shape[0]):
+        into = total[i, start : start + sums.shape[1]]
         for j in range(sums.shape[1]):
-            total[i, start + j] += sums[i, j] * worth
+            into[j] += sums[i, j] * worth
 
 
-@_compiled
+@compiled
 def convert(
     sums: Any, inverse: Any, low: Any, high: Any, worth: Any, total: Any, start: int
 ) -> None:
     """total, from column start: += worth * code, codes of sums (M, N) rounded half to even and
     clipped. All float32."""
     for i in range(sums.shape[0]):
+        into = total[i, start : start + sums.shape[1]]
         for j in range(sums.shape[1]):
             code = min(max(sums[i, j] * inverse, low), high)
-            total[i, start + j] += ((code + _ROUND) - _ROUND) * worth
+            into[j] += ((code + _ROUND) - _ROUND) * worth
 
 
-@_compiled
+@compiled
 def convert_bent(
     sums: Any,
     inverse: Any,
@@ -59,15 +61,16 @@ def convert_bent(
     """As `convert`, by converters with an offset and a bow (N,), in codes."""
     middle, half = (high + low) * np.float32(0.5), (high - low) * np.float32(0.5)
     for i in range(sums.shape[0]):
+        into = total[i, start : start + sums.shape[1]]
         for j in range(sums.shape[1]):
             code = sums[i, j] * inverse
             at = min(max((code - middle) / half, -_ONE), _ONE)
             code += offset[j] + bow[j] * (_ONE - at * at)
             code = min(max(code, low), high)
-            total[i, start + j] += ((code + _ROUND) - _ROUND) * worth
+            into[j] += ((code + _ROUND) - _ROUND) * worth
 
 
-@_compiled
+@compiled
 def finish(total: Any, constant: Any, result: Any) -> None:
     """result int32 (M, N) = total rounded half to even + constant (N,) int32."""
     for i in range(total.shape[0]):
@@ -75,7 +78,7 @@ def finish(total: Any, constant: Any, result: Any) -> None:
             result[i, j] = np.int32(np.rint(total[i, j])) + constant[j]
 
 
-@_compiled
+@compiled
 def diagonal(x: Any, weights: Any, sums: Any) -> None:
     """sums (M, C) = x (M, taps, C) * weights (taps, C), summed over taps."""
     for i in range(x.shape[0]):
