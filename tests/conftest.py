@@ -22,6 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("EDGE_SDK_SHARED", ROOT.parent / "shared"))
+LIBCAMERA = Path(os.environ.get("EDGE_SDK_LIBCAMERA", ROOT / ".cache" / "libcamera"))
 SECOND_ENVIRONMENTS = {
     "tflite_runtime": "EDGE_SDK_TFLITE_RUNTIME_PYTHON",
     "mediapipe": "EDGE_SDK_MEDIAPIPE_PYTHON",
@@ -41,6 +42,8 @@ def lacks() -> dict[str, str]:
         found["tensorflow"] = "no TensorFlow or litert-quantizer: pip install 'edge-sdk[convert]'"
     if not SHARED.is_dir():
         found["shared"] = "no development data in ../shared (or EDGE_SDK_SHARED)"
+    if not (LIBCAMERA / "ready.json").is_file():
+        found["libcamera"] = f"no libcamera in {LIBCAMERA}: python tools/camera_stack builds it"
     for marker, variable in SECOND_ENVIRONMENTS.items():
         if not os.environ.get(variable):
             found[marker] = f"no second environment: {variable} is not set"
