@@ -19,13 +19,14 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_sdk.files import write_whole
-from edge_sdk.integer_model import Convolution, Dense, Depthwise, read_integer_model
+from edge_sdk.integer_model import Convolution, Dense, read_integer_model
 
 ROOT = Path(__file__).resolve().parent.parent
 NETS = ("alexnet-cifar:1", "vgg16-cifar:1", "resnet18-cifar:1")
@@ -34,6 +35,7 @@ NETS = ("alexnet-cifar:1", "vgg16-cifar:1", "resnet18-cifar:1")
 PUBLISHED = {"alexnet-cifar": 90.07, "vgg16-cifar": 91.65, "resnet18-cifar": 93.23}
 MOST_LOST = 1.5
 VALIDATION = 5_000
+KINDS = ("float", "continued", "w4a4")
 SIZE = 32
 
 
@@ -89,7 +91,7 @@ def unpack(zips: Path, folder: Path) -> None:
     write_csv(folder / "index.csv", ("file", "label"), [(n, n.split("/")[1]) for n in everything])
 
 
-def write_csv(file: Path, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def write_csv(file: Path, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([head, *rows])
     write_whole(file, text.getvalue().encode())
@@ -169,9 +171,8 @@ def mult_adds(folder: Path) -> int:
     total = 0
     for layer in model.layers:
         if isinstance(layer, Convolution):
-            height, width, channels = shapes[layer.name]
-            taps = layer.weights.size // (1 if isinstance(layer, Depthwise) else channels)
-            total += height * width * taps * (1 if isinstance(layer, Depthwise) else channels)
+            height, width, _ = shapes[layer.name]
+            total += height * width * layer.weights.size
         elif isinstance(layer, Dense):
             total += layer.weights.size
     return total
@@ -209,9 +210,6 @@ def table(rows: list[dict[str, Any]]) -> str:
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-KINDS = ("float", "continued", "w4a4")
 
 
 def spread(values: list[float]) -> str:

@@ -3,6 +3,7 @@ max pooling, dense layers inside, projected shortcuts."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,22 @@ import numpy as np
 import pytest
 
 from edge_sdk.errors import ModelError, UsageError
-from edge_sdk.integer_model import Convolution, MaxPool, Requantise, Sum, run, tensors
+from edge_sdk.integer_model import (
+    Convolution,
+    MaxPool,
+    Requantise,
+    Sum,
+    read_integer_model,
+    run,
+    tensors,
+)
 from edge_sdk.preprocess import Preprocess, normalise
 from edge_sdk.train import architectures
 from edge_sdk.train.cifar_networks import CIFAR
 from edge_sdk.train.export_integer import to_integer
 from edge_sdk.train.fake_quant import calibrate_activations, fake_quantised, qat_scheme
-from edge_sdk.train.settings import TrainRequest
+from edge_sdk.train.pipeline import train
+from edge_sdk.train.settings import Recipe, TrainRequest
 from edge_sdk.train.tensorflow import import_tensorflow
 
 pytestmark = [
@@ -241,3 +251,27 @@ def test_a_crop_moves_by_whole_pixels_and_mirrors() -> None:
         seen.update(places)
     assert {m for m, _, _ in seen} == {0, 1}
     assert {y for _, y, _ in seen} == {x for _, _, x in seen} == set(range(9))
+
+
+def test_a_trained_model_learns_on_in_float_and_at_4_bits(cells: Path, tmp_path: Path) -> None:
+    """Both begin where the float training ended; the integer network is written and read."""
+    recipe = Recipe(epochs=2, batch=16, dropout=0.0, augmentation="cifar", patience=2)
+    common: dict[str, Any] = {"data": cells, "size": 32, "strategy": "full"}
+    train(
+        TrainRequest(
+            out=tmp_path / "float", arch="alexnet-cifar", alpha=0.1, weights="none",
+            recipe=recipe, **common,
+        )
+    )  # fmt: skip
+    start = tmp_path / "float" / "model.keras"
+    still = replace(recipe, epochs=1, learning_rate=1e-9)
+    on = {**common, "start": start, "weights": "none", "recipe": still}
+    same = train(TrainRequest(out=tmp_path / "on", **on))
+    old, new = (architectures.load_keras(p / "model.keras") for p in (start.parent, same.path))
+    for a, b in zip(old.trainable_weights, new.trainable_weights, strict=True):
+        assert np.allclose(a, b, atol=1e-6)
+    rounded = train(TrainRequest(out=tmp_path / "w4a4", qat="w4a4", thresholds="dynamic", **on))
+    kept = read_integer_model(rounded.path / "integer-model")
+    assert list(kept.labels) == rounded.record["data"]["labels"]
+    counted = rounded.record["metrics"]["integer"]["test"]["confusion"]["counts"]
+    assert np.sum(counted) == np.sum(rounded.record["metrics"]["test"]["confusion"]["counts"])
