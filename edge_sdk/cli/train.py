@@ -79,6 +79,8 @@ RECIPE_OPTIONS = (
 @click.option(
     "--thresholds", metavar="HOW", help="dynamic, min-max or lsq [w4a8 dynamic, w4a4 min-max]."
 )
+@click.option("--cim", metavar="PROFILE", help="With --qat: learn to bear this chip's errors.")
+@click.option("--cim-time", metavar="TIME", help="Of --cim: since programming, e.g. 5d [0s].")
 @click.option("--seed", default=0, show_default=True, help="Of the split and of all that is drawn.")
 @click.option("--cache", type=PATH, help="Keep decoded images here, for other trainings too.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was cut off.")
@@ -107,8 +109,9 @@ def train(data: Path, out: Path, as_json: bool, **given: Any) -> None:
 def _request(data: Path, out: Path, given: dict[str, Any]) -> Any:
     from dataclasses import replace
 
+    from edge_sdk.chips.settings import duration
     from edge_sdk.train.architectures import RANDOM
-    from edge_sdk.train.settings import RECIPES, Distillation, Split, TrainRequest
+    from edge_sdk.train.settings import RECIPES, ChipNoise, Distillation, Split, TrainRequest
 
     fixed = {k: given.pop(k) for k in ("alpha", "size", "blocks", "seed")}
     weights, strategy = given.pop("weights"), given.pop("strategy")
@@ -137,7 +140,11 @@ def _request(data: Path, out: Path, given: dict[str, Any]) -> Any:
     distillation = None
     if teacher is not None:
         distillation = Distillation(teacher, unlabelled=unlabelled, **softness)
+    profile, age = given.pop("cim"), given.pop("cim_time")
+    if profile is None and age is not None:
+        raise UsageError(f"--cim-time {age} belongs to --cim PROFILE: give it")
     return TrainRequest(
+        chip=None if profile is None else ChipNoise(profile, duration(age or "0s")),
         data=data,
         out=out,
         weights=weights,

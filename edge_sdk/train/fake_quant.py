@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_sdk.backends.cim.profile import CimProfile
 from edge_sdk.errors import ModelError, UsageError, unknown_name
+from edge_sdk.train.chip_noise import NoisyCells
 from edge_sdk.train.tensorflow import import_tensorflow
 
 Floats = npt.NDArray[np.float32]
@@ -66,17 +68,20 @@ def qat_scheme(name: str, thresholds: str | None = None) -> QatScheme:
     return scheme if thresholds is None else replace(scheme, thresholds=thresholds)
 
 
-def fake_quantised(model: Any, scheme: QatScheme) -> Any:
+def fake_quantised(
+    model: Any, scheme: QatScheme, chip: CimProfile | None = None, time_s: float = 0.0
+) -> Any:
     """A keras.Model with model's layers, names and weights, that rounds as `scheme` says.
 
     model: a flat Keras model, functional or built Sequential. With activation_bits set, call
-    calibrate_activations before training. Raises ModelError for a model inside the model, or more
-    than one input or output."""
+    calibrate_activations before training. chip: whose errors, time_s after programming, the layers
+    that it holds on arrays have, drawn anew at every call (chip_noise.py). Raises ModelError for a
+    model inside the model, or more than one input or output."""
     import_tensorflow(gpu=True)
     import keras
 
     model = _flat(model)
-    rounding = _Rounding(model, scheme)
+    rounding = _Rounding(model, scheme, chip, time_s)
     net = keras.models.clone_model(
         model, clone_function=rounding.clone, call_function=rounding.call
     )
@@ -88,10 +93,12 @@ def fake_quantised(model: Any, scheme: QatScheme) -> Any:
 class _Rounding:
     """The two functions with which keras.models.clone_model makes a rounding model."""
 
-    def __init__(self, model: Any, scheme: QatScheme) -> None:
+    def __init__(
+        self, model: Any, scheme: QatScheme, chip: CimProfile | None, time_s: float
+    ) -> None:
         import keras
 
-        self._scheme = scheme
+        self._scheme, self._chip, self._time_s = scheme, chip, time_s
         convolutions = [x.name for x in model.layers if type(x) is keras.layers.Conv2D]
         dense = [x.name for x in model.layers if type(x) is keras.layers.Dense]
         self._ends = {*convolutions[:1], *dense[-1:]}
@@ -113,16 +120,19 @@ class _Rounding:
             ),
             keras.layers.Dense: (rounded.RoundedDense, self._scheme.dense_bits),
         }
+        if self._chip is not None and type(layer) is keras.layers.BatchNormalization:
+            return rounded.BatchNormalization.from_config(layer.get_config())
         if type(layer) not in kinds:
             return layer.__class__.from_config(layer.get_config())
         kind, bits = kinds[type(layer)]
-        return kind.from_config(
-            layer.get_config()
-            | {
-                "bits": 8 if layer.name in self._ends else bits,
-                "thresholds": self._scheme.thresholds,
-            }
-        )
+        bits = 8 if layer.name in self._ends else bits
+        config = {"bits": bits, "thresholds": self._scheme.thresholds}
+        made = kind.from_config(layer.get_config() | config)
+        depthwise = kind is rounded.RoundedDepthwiseConv2D
+        chip = self._chip
+        if chip is not None and not (depthwise and chip.layers.depthwise == "digital"):
+            made.put_on_chip(NoisyCells(chip, self._time_s, bits))
+        return made
 
     def call(self, layer: Any, *inputs: Any, **options: Any) -> Any:
         from edge_sdk.train.fake_quant_layers import RoundedKernel

@@ -12,18 +12,26 @@ dynamic  a variable that fake_quant.update_thresholds moves after the sampled we
 None exceeds max |w|: the largest weight sits on the outermost level, so min-max quantisation of
 the rounded kernel gives the same grid back.
 
+Of a kernel on a compute-in-memory chip (`put_on_chip`) the sums have the errors of its cells, drawn
+anew at every call, in training or not.
+
 Activations: PACT (Choi et al., 2018) where nothing is below zero, levels 0 to 2^bits - 1; else
 symmetric as kernels are, with a clip learnt as LSQ learns it.
 """
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 from keras import ops
+
+from edge_sdk.backends.cim.cells import Draws
+from edge_sdk.train.chip_noise import NoisyCells
 
 Floats = npt.NDArray[np.float32]
 
@@ -38,11 +46,18 @@ class RoundedKernel:
 
     name: str
     axes: tuple[int, ...] = ()
+    per_input = False  # whether each input channel has outputs of its own
 
     def set_up(self: Any, bits: int, thresholds: str) -> None:
         self.bits = bits
         self.thresholds = thresholds if bits < 8 else "min-max"
         self.threshold = None
+        self.cells: NoisyCells | None = None
+
+    def put_on_chip(self: Any, cells: NoisyCells) -> None:
+        """Call it before the layer is."""
+        self.cells = cells
+        self.seed_generator = keras.random.SeedGenerator(zlib.crc32(self.name.encode()))
 
     def build(self: Any, input_shape: Any) -> None:
         super().build(input_shape)  # type: ignore[misc]
@@ -82,6 +97,46 @@ class RoundedKernel:
         grid = ops.clip(ops.round(kernel / step), -self.top, self.top) * step
         return kernel + ops.stop_gradient(grid - kernel)
 
+    def sums(self: Any, product: Callable[[Any, Any], Any], inputs: Any, kernel: Any) -> Any:
+        """product(inputs, rounded kernel), as the chip gives it where the kernel is on one."""
+        rounded = self.rounded(kernel)
+        if self.cells is None:
+            return product(inputs, rounded)
+        step = ops.stop_gradient(self.step(kernel))
+        places = ops.cast(ops.round(rounded / step), "int32") + self.cells.top
+        now, variance = self.cells.now(places, lambda: self._draws(kernel.shape), ops)
+        sums = product(inputs, rounded + ops.stop_gradient(now * step - rounded))
+        if isinstance(variance, float) and not variance:
+            return sums
+        deviation = ops.sqrt(self._read_variance(product, inputs, variance, kernel))
+        # Even over +-sqrt(3), of variance 1: half the time of normal numbers, and sums of later
+        # layers are normal all the same.
+        width = float(np.sqrt(3.0))
+        noise = keras.random.uniform(ops.shape(sums), -width, width, seed=self.seed_generator)
+        return sums + ops.stop_gradient(noise * deviation * ops.reshape(step, (-1,)))
+
+    def _draws(self: Any, shape: tuple[int, ...]) -> Draws:
+        errors, seed = self.cells.profile.errors, self.seed_generator
+        return Draws(
+            programming=keras.random.normal(shape, seed=seed),
+            drift=keras.random.normal(shape, seed=seed) if errors.drift.nu_sigma else 0.0,
+            stuck=(
+                keras.random.uniform(shape, seed=seed)
+                if errors.stuck_on or errors.stuck_off
+                else 0.5
+            ),
+        )
+
+    def _read_variance(
+        self: Any, product: Callable[[Any, Any], Any], inputs: Any, variance: Any, kernel: Any
+    ) -> Any:
+        """Of the sums: the sum of input^2 * variance. One channel stands for all where they
+        have the same."""
+        if isinstance(variance, float):
+            channels = kernel.shape if self.per_input else (*kernel.shape[:-1], 1)
+            variance = ops.full(channels, variance, dtype=kernel.dtype)
+        return product(ops.square(ops.stop_gradient(inputs)), variance)
+
     def levels(self: Any) -> tuple[npt.NDArray[np.int8], Floats]:
         """The kernel as int8 levels, and the real size of one, (output channels,)."""
         kernel = ops.convert_to_tensor(self.kernel)
@@ -101,26 +156,30 @@ class RoundedConv2D(RoundedKernel, keras.layers.Conv2D):  # type: ignore[misc]
         self.set_up(bits, thresholds)
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        return super().convolution_op(inputs, self.rounded(kernel))
+        return self.sums(super().convolution_op, inputs, kernel)
 
 
 class RoundedDepthwiseConv2D(RoundedKernel, keras.layers.DepthwiseConv2D):  # type: ignore[misc]
     axes = (0, 1)
+    per_input = True
 
     def __init__(self, *, bits: int, thresholds: str, **config: Any) -> None:
         super().__init__(**config)
         self.set_up(bits, thresholds)
 
     def call(self, inputs: Any) -> Any:
-        x = ops.depthwise_conv(
+        x = self.sums(self._product, inputs, ops.convert_to_tensor(self.kernel))
+        return self.activation(x if self.bias is None else x + self.bias)
+
+    def _product(self, inputs: Any, kernel: Any) -> Any:
+        return ops.depthwise_conv(
             inputs,
-            self.rounded(ops.convert_to_tensor(self.kernel)),
+            kernel,
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return self.activation(x if self.bias is None else x + self.bias)
 
 
 class RoundedDense(RoundedKernel, keras.layers.Dense):  # type: ignore[misc]
@@ -131,8 +190,21 @@ class RoundedDense(RoundedKernel, keras.layers.Dense):  # type: ignore[misc]
         self.set_up(bits, thresholds)
 
     def call(self, inputs: Any, training: Any = None) -> Any:  # noqa: ARG002 (Keras's signature)
-        x = ops.matmul(inputs, self.rounded(ops.convert_to_tensor(self.kernel)))
+        x = self.sums(ops.matmul, inputs, ops.convert_to_tensor(self.kernel))
         return self.activation(x if self.bias is None else x + self.bias)
+
+
+class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """Normalises by its moving statistics in training too, and moves them. A chip has constants in
+    its place: statistics of the batch would take out the very shift that a chip's errors cause."""
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        if training:
+            axes = [a for a in range(len(inputs.shape)) if a != len(inputs.shape) + self.axis]
+            found = ops.moments(ops.stop_gradient(inputs), axes=axes)
+            for moving, new in zip((self.moving_mean, self.moving_variance), found, strict=True):
+                moving.assign(moving * self.momentum + new * (1 - self.momentum))
+        return super().call(inputs, training=False, mask=mask)
 
 
 class Samples:

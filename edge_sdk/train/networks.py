@@ -13,6 +13,7 @@ from edge_sdk.integer_model import IntegerModel
 from edge_sdk.preprocess import Preprocess, normalise
 from edge_sdk.sidecar import PreprocessOptions, resolve_labels, resolve_preprocess
 from edge_sdk.train import architectures, fake_quant
+from edge_sdk.train.chip_noise import noisy_profile
 from edge_sdk.train.export_integer import to_integer
 from edge_sdk.train.loop import Hooks
 from edge_sdk.train.parts import Images
@@ -81,8 +82,11 @@ def rounding_networks(
     """The trained model with rounded kernels, and inputs where the scheme rounds them."""
     assert request.qat is not None
     scheme = fake_quant.qat_scheme(request.qat, request.thresholds)
-    net = fake_quant.fake_quantised(model, scheme)
-    average = fake_quant.fake_quantised(model, scheme)
+    chip, time_s = None, 0.0
+    if request.chip is not None:
+        chip, time_s = noisy_profile(request.chip), request.chip.time_s
+    net = fake_quant.fake_quantised(model, scheme, chip, time_s)
+    average = fake_quant.fake_quantised(model, scheme, chip, time_s)
     rng = np.random.default_rng(request.seed)
     train = images.rows["train"]
     rows = np.sort(rng.permutation(train)[:CLIP_IMAGES])

@@ -29,6 +29,7 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.strict import to_plain
 from edge_sdk.train import architectures, networks, parts, record
 from edge_sdk.train.augment import Augmentation, augmentation_named
+from edge_sdk.train.chip_noise import noisy_profile
 from edge_sdk.train.curves import curves_png
 from edge_sdk.train.loop import Epoch, Task, Trainer, run
 from edge_sdk.train.losses import Teacher, open_teacher
@@ -65,6 +66,8 @@ def train(
     in the state folder."""
     refuse_existing(request.out, replace=request.overwrite)
     augmentation = augmentation_named(request.recipe.augmentation)
+    if request.chip is not None:
+        noisy_profile(request.chip)
     data = read_dataset(request.data)
     if items is not None:
         data = data.subset(items)

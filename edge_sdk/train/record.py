@@ -105,6 +105,12 @@ def facts(
         "metrics": {
             "origin": "measured: the Keras model"
             + (f" with the rounding of {request.qat}" if request.qat else ", float32")
+            + (
+                f" and the errors of {request.chip.profile} {request.chip.time_s:g} s after "
+                "programming, drawn anew for every batch"
+                if request.chip
+                else ""
+            )
             + (", simulated images" if data.simulated else ""),
             **judged,
         },

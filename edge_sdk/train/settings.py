@@ -132,14 +132,27 @@ class Split:
 
 
 @dataclass(frozen=True)
+class ChipNoise:
+    """The errors of a compute-in-memory chip that training learns to bear. profile: a shipped
+    profile's name, or a .toml file; time_s: since the chip was programmed."""
+
+    profile: str
+    time_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.time_s < math.inf:
+            raise UsageError(f"--cim-time {self.time_s:g} s must be at least 0 and finite")
+
+
+@dataclass(frozen=True)
 class TrainRequest:
     """arch: a name of architectures.OWN or backbones(), or a .keras file whose layers up to `cut`
     become the backbone, weights included (normalise: how that file wants its pixels).
     weights: imagenet, none or a file. fit: of images to the input size; None: as the file says,
     else stretch. start: a trained model that learns on as it is, or rounded as qat says, a name of
-    fake_quant.QAT_SCHEMES, with `thresholds` how weight thresholds are found. cache: where decoded
-    images are kept for other trainings of the same data; None: beside this training, gone with its
-    end."""
+    fake_quant.QAT_SCHEMES, with `thresholds` how weight thresholds are found and `chip` whose
+    errors are drawn. cache: where decoded images are kept for other trainings of the same data;
+    None: beside this training, gone with its end."""
 
     data: Path
     out: Path
@@ -159,6 +172,7 @@ class TrainRequest:
     qat: str | None = None
     start: Path | None = None
     thresholds: str | None = None
+    chip: ChipNoise | None = None
     seed: int = 0
     cache: Path | None = None
     resume: bool = False
@@ -199,6 +213,11 @@ class TrainRequest:
             raise UsageError(f"--qat {self.qat} trains a model on: say with --from MODEL which")
         if self.thresholds is not None and self.qat is None:
             raise UsageError("--thresholds belongs to --qat")
+        if self.chip is not None and self.qat is None:
+            raise UsageError(
+                f"--cim {self.chip.profile}: a chip holds quantised weights: say with --qat w4a8 "
+                "or --qat w4a4 how"
+            )
 
     def _check_file_arch(self) -> None:
         """A file brings its weights, its normalisation and its width."""
