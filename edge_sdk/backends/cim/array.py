@@ -74,12 +74,14 @@ def row_blocks(rows: int, limit: int) -> list[slice]:
 def inputs(kernel: Kernel, levels: Levels, reference: int, dtype: Any) -> Floats:
     """Levels - reference of one image (h, w, in) or (in,) as (positions, taps, in)."""
     if kernel.kind == "dense":
-        return (levels.reshape(1, 1, -1).astype(dtype)) - dtype(reference)
+        row: Floats = levels.reshape(1, 1, -1).astype(dtype)
+        row -= dtype(reference)
+        return row
     kh, kw = kernel.weights.shape[:2]
     oh, ow = kernel.positions
     (sy, sx), (top, bottom, left, right) = kernel.stride, kernel.padding
     h, w, channels = levels.shape
-    values = levels.astype(dtype)
+    values: Floats = levels.astype(dtype)
     values -= dtype(reference)
     if (kh, kw, sy, sx) == (1, 1, 1, 1) and not any(kernel.padding):
         return values.reshape(h * w, 1, channels)
@@ -181,12 +183,13 @@ def _read(
     if codes is None:
         loops.add(sums, number(worth * block.worth), total, first)
         return
-    values = (1 / codes.step, codes.low, codes.high, worth * block.worth * codes.step)
-    scalars = tuple(number(v) for v in values)
+    inverse, value = number(1 / codes.step), number(worth * block.worth * codes.step)
+    low, high = number(codes.low), number(codes.high)
     if block.offset is None or block.bow is None:
-        loops.convert(sums, *scalars, total, first)
+        loops.convert(sums, inverse, low, high, value, total, first)
     else:
-        loops.convert_bent(sums, *scalars, block.offset, block.bow, total, first)
+        bend = (block.offset, block.bow)
+        loops.convert_bent(sums, inverse, low, high, value, *bend, total, first)
 
 
 def _sums(

@@ -72,7 +72,7 @@ def smallest(cells: Cells) -> float:
     return 1 / cells.on_off if cells.on_off else 0.0
 
 
-def conductances(part: Slice, cells: Cells) -> tuple[npt.NDArray[np.float32], ...]:
+def conductances(part: Slice, cells: Cells) -> tuple[npt.NDArray[Any], ...]:
     """One array of cells, or two: the weight is the first minus the second."""
     low = smallest(cells)
     share = (part.levels / part.full).astype(np.float32)

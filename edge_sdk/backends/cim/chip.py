@@ -23,7 +23,8 @@ class Chip:
     layers computed exactly beside the arrays. ranges: of converters, from `calibrated`; needed
     where the profile's range is not max. compensate_drift: each layer's sums are scaled so that
     its cells' mean conductance appears as it was programmed (global drift compensation, Joshi et
-    al. 2020). Draws depend on the seed and the layer's name only.
+    al. 2020). exact_wires: networks of wires are solved as a whole, slowly, for comparison. Draws
+    depend on the seed and the layer's name only.
 
     Raises ProfileError for a profile that cannot be, UsageError for a time, temperature or layer
     that cannot be."""
@@ -39,12 +40,13 @@ class Chip:
         digital: frozenset[str] = frozenset(),
         ranges: AdcRanges | None = None,
         compensate_drift: bool = False,
+        exact_wires: bool = False,
     ) -> None:
         check(profile)
         kernels = tuple(kernels)
         self.profile, self.kernels, self.seed = profile, kernels, seed
         self.time_s, self.digital, self.ranges = time_s, digital, ranges
-        self.compensate_drift = compensate_drift
+        self.compensate_drift, self.exact_wires = compensate_drift, exact_wires
         self.temperature_c = _temperature(profile, temperature_c)
         _check_time(time_s)
         _check_names(digital, self.kernels)
@@ -63,6 +65,7 @@ class Chip:
             digital=self.digital,
             ranges=self.ranges,
             compensate_drift=self.compensate_drift,
+            exact_wires=self.exact_wires,
         )
 
     def new_reads(self, key: int) -> None:

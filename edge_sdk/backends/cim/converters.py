@@ -122,7 +122,7 @@ class RangeMeter:
 
 
 def percentile_bound(
-    middles: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], percentile: float
+    middles: npt.NDArray[Any], counts: npt.NDArray[np.int64], percentile: float
 ) -> float:
     """The magnitude that `percentile` per cent of sums do not exceed."""
     reached = np.cumsum(counts) >= percentile / 100 * counts.sum()
@@ -130,7 +130,7 @@ def percentile_bound(
 
 
 def mse_bound(
-    middles: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], adc: Adc, *, signed: bool
+    middles: npt.NDArray[Any], counts: npt.NDArray[np.int64], adc: Adc, *, signed: bool
 ) -> float:
     """Of 100 bounds evenly up to the largest magnitude, that of the least squared error."""
     there = counts > 0

@@ -21,19 +21,20 @@ from edge_sdk.errors import ProfileError
 
 _STREAMS = ("programming", "drift", "stuck", "converters")
 
-Matrix = npt.NDArray[np.float32]
+Matrix = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class State:
-    """What a chip is, and when. ranges: of converters; None: the profile's range is max."""
+    """What a chip is, and when; as for Chip."""
 
     profile: CimProfile
     seed: int
     time_s: float
     temperature_c: float
-    ranges: AdcRanges | None
-    compensate_drift: bool
+    ranges: AdcRanges | None = None
+    compensate_drift: bool = False
+    exact_wires: bool = False
 
 
 def fold(kernel: Kernel, state: State) -> Layer:
@@ -157,7 +158,7 @@ def _piece(
         weights = placed.levels + np.float64(low * scale)
     else:
         gain = cells.gain(profile.errors.temperature, state.temperature_c)
-        weights = _difference([_wired(g, profile) for g in now]) * np.float32(scale * gain)
+        weights = _difference([_wired(g, state) for g in now]) * np.float32(scale * gain)
     weights, variance = _cut_off(weights, _variance(now, state, scale), profile, held)
     active = len(weights) if held is None else int(held.sum(axis=0).max())
     limit = active * (1 if drive.digits else round(drive.largest / drive.step)) * scale
@@ -190,7 +191,9 @@ def _levels(
         return part.levels[rows, columns]
     taps = kernel.rows
     tap = np.arange(rows.start, rows.stop) % taps
-    return np.where(held, part.levels[tap][:, columns], np.int32(part.zero))
+    levels: npt.NDArray[np.int32] = part.levels[tap][:, columns]
+    filled: npt.NDArray[np.int32] = np.where(held, levels, np.int32(part.zero))
+    return filled
 
 
 def perfect(state: State) -> bool:
@@ -234,16 +237,17 @@ def _difference(arrays: list[Matrix]) -> Matrix:
     return arrays[0] - arrays[1] if len(arrays) == 2 else arrays[0]
 
 
-def _wired(g: Matrix, profile: CimProfile) -> Matrix:
+def _wired(g: Matrix, state: State) -> Matrix:
     """What wires leave of conductances, array by array. Both cells of a pair lie at the same place
     of an array of their own, as in CrossSim 3.2."""
-    errors = profile.errors
+    errors = state.profile.errors
     if not (errors.row_ohm or errors.column_ohm):
         return g
     row, column = errors.row_ohm / errors.cell_ohm, errors.column_ohm / errors.cell_ohm
-    width = profile.array.columns
+    width = state.profile.array.columns
+    solve = parasitics.reference if state.exact_wires else parasitics.first_order
     tiles = [g[:, i : i + width] for i in range(0, g.shape[1], width)]
-    return np.concatenate([parasitics.first_order(t, row, column) for t in tiles], axis=1)
+    return np.concatenate([solve(t, row, column) for t in tiles], axis=1)
 
 
 def _variance(arrays: list[Matrix], state: State, scale: float) -> Matrix | None:
@@ -262,8 +266,9 @@ def _cut_off(
     held: npt.NDArray[np.bool_] | None,
 ) -> tuple[Matrix, Matrix | None]:
     if held is None or profile.layers.zero_cells == "noisy":
-        alike = variance is not None and not np.ptp(variance)
-        return weights, variance[:, :1] if alike else variance
+        if variance is not None and not np.ptp(variance):
+            variance = variance[:, :1]
+        return weights, variance
     return weights * held, None if variance is None else variance * held
 
 

@@ -8,10 +8,15 @@ segment of wire before the first cell and behind the last.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Matrix = npt.NDArray[np.floating]  # type: ignore[type-arg]
+Matrix = npt.NDArray[Any]
+
+# Stands for a wire without resistance, whose nodes would otherwise be one.
+_SHORT = 1e-9
 
 
 def first_order(g: Matrix, row: float, column: float) -> Matrix:
@@ -26,7 +31,7 @@ def first_order(g: Matrix, row: float, column: float) -> Matrix:
     return (g * down * along).astype(g.dtype)
 
 
-def _ladder(g: Matrix, resistance: float) -> npt.NDArray[np.float64]:
+def _ladder(g: Matrix, resistance: float) -> Matrix:
     """Voltages at the nodes of ladders driven with 1 before their first node, g (nodes, ladders) to
     ground, open at the end. From the end: the admittance behind each node; then forward."""
     if not resistance:
@@ -42,10 +47,11 @@ def _ladder(g: Matrix, resistance: float) -> npt.NDArray[np.float64]:
 
 def reference(g: Matrix, row: float, column: float) -> Matrix:
     """Effective conductances of the whole network, solved exactly as a sparse system with all its
-    nodes: seconds for 256 x 256. As in `first_order`; row and column above 0."""
+    nodes: seconds for 256 x 256. As `first_order`."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.linalg import splu
 
+    row, column = max(row, _SHORT), max(column, _SHORT)
     rows, columns = g.shape
     cells = rows * columns
     upper = np.arange(cells).reshape(rows, columns)
@@ -65,7 +71,8 @@ def reference(g: Matrix, row: float, column: float) -> Matrix:
     sensed = np.zeros((2 * cells, columns))
     sensed[lower[-1], np.arange(columns)] = 1 / column
     answer = splu(matrix.tocsc()).solve(sensed)
-    return (answer[upper[:, 0]] / row).astype(g.dtype)
+    effective: Matrix = (answer[upper[:, 0]] / row).astype(g.dtype)
+    return effective
 
 
 def _between(
