@@ -60,9 +60,8 @@ def main() -> None:
             parser.error("give the folder of train.zip and test.zip with --zips")
         unpack(args.zips, args.folder / "cifar-10")
         for seed in args.seeds:
-            for kind in ("float", "after"):
-                for net in args.nets:
-                    train_net(args, net, seed, kind)
+            for net in args.nets:
+                train_net(args, net, seed)
     print(table(results(args.folder)))
 
 
@@ -97,19 +96,18 @@ def write_csv(file: Path, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]
     write_whole(file, text.getvalue().encode())
 
 
-def train_net(args: argparse.Namespace, net: str, seed: int, kind: str) -> None:
-    """kind: float, or after it the two trainings from what the float one left."""
+def train_net(args: argparse.Namespace, net: str, seed: int) -> None:
+    """In float, and from there on once in float and once with 4 bits."""
     arch, alpha = net.split(":")
     base = args.folder / "runs" / f"{arch}-{float(alpha):g}-{seed}"
-    if kind == "float":
-        new = ["--arch", arch, "--alpha", alpha, "--size", str(SIZE), "--weights", "none"]
-        new += ["--dropout", args.dropout, "--epochs", str(args.epochs)]
-        new += ["--learning-rate", args.learning_rate]
-        return train(args, f"{base}-float", seed, [*new, "--patience", str(args.epochs)])
+    new = ["--arch", arch, "--alpha", alpha, "--size", str(SIZE), "--weights", "none"]
+    new += ["--dropout", args.dropout, "--epochs", str(args.epochs)]
+    new += ["--learning-rate", args.learning_rate, "--patience", str(args.epochs)]
+    train(args, f"{base}-float", seed, new)
     more = ["--from", f"{base}-float/model.keras", "--epochs", str(args.more)]
     more += ["--learning-rate", args.more_rate, "--patience", str(args.more)]
     train(args, f"{base}-continued", seed, more)
-    return train(args, f"{base}-w4a4", seed, [*more, "--qat", "w4a4", "--thresholds", "dynamic"])
+    train(args, f"{base}-w4a4", seed, [*more, "--qat", "w4a4", "--thresholds", "dynamic"])
 
 
 def train(args: argparse.Namespace, run: str, seed: int, options: list[str]) -> None:

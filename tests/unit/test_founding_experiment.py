@@ -142,19 +142,20 @@ def test_a_training_goes_on_and_a_finished_one_is_left_alone(
         folder=tmp_path, epochs=7, more=3, batch=128, learning_rate="1e-2", more_rate="1e-3",
         dropout="0",
     )  # fmt: skip
-    tool.train_net(args, "alexnet-cifar:0.5", 4, "float")
-    assert "--resume" not in commands[0]
     runs = tmp_path / "runs"
-    assert commands[0][commands[0].index("--out") + 1] == str(runs / "alexnet-cifar-0.5-4-float")
-    (runs / "alexnet-cifar-0.5-4-float.state" / "checkpoint").mkdir(parents=True)
-    tool.train_net(args, "alexnet-cifar:0.5", 4, "float")
-    assert "--resume" in commands[1]
-    keep(tmp_path, "alexnet-cifar-0.5-4-float", record(0.5))
-    tool.train_net(args, "alexnet-cifar:0.5", 4, "float")
-    assert len(commands) == 2
-    tool.train_net(args, "alexnet-cifar:0.5", 4, "after")
-    plain, rounded = ([w for w in c if not w.startswith(str(runs))] for c in commands[2:])
+    names = [f"alexnet-cifar-0.5-4-{kind}" for kind in tool.KINDS]
+    tool.train_net(args, "alexnet-cifar:0.5", 4)
+    outs = [c[c.index("--out") + 1] for c in commands]
+    assert outs == [str(runs / name) for name in names]
+    assert not any("--resume" in c for c in commands)
+    plain, rounded = ([w for w in c if w not in outs] for c in commands[1:])
     assert rounded == [*plain, "--qat", "w4a4", "--thresholds", "dynamic"]
+    commands.clear()
+    keep(tmp_path, names[0], record(0.5))
+    (runs / f"{names[1]}.state" / "checkpoint").mkdir(parents=True)
+    tool.train_net(args, "alexnet-cifar:0.5", 4)
+    assert ["--resume" in c for c in commands] == [True, False]
+    assert [c[c.index("--out") + 1] for c in commands] == outs[1:]
     written = json.loads((tmp_path / "results.json").read_text())
     assert [r["test"] for r in written] == [50.0]
 
