@@ -48,9 +48,10 @@ OPERATORS = {
 }  # fmt: skip
 # Options of an operator: field number, form, default. padding: 0 same, 1 valid. activation: 0 none,
 # 1 ReLU, 2 ReLU from -1 to 1, 3 ReLU6, 4 tanh, 5 sign.
-_WINDOW = {"padding": (0, "b", 0), "stride_x": (1, "i", 0), "stride_y": (2, "i", 0)}
-_POOL = {**_WINDOW, "width": (3, "i", 0), "height": (4, "i", 0), "activation": (5, "b", 0)}
-OPTIONS: dict[str, dict[str, tuple[int, str, float]]] = {
+_Fields = dict[str, tuple[int, str, float]]
+_WINDOW: _Fields = {"padding": (0, "b", 0), "stride_x": (1, "i", 0), "stride_y": (2, "i", 0)}
+_POOL: _Fields = {**_WINDOW, "width": (3, "i", 0), "height": (4, "i", 0), "activation": (5, "b", 0)}
+OPTIONS: dict[str, _Fields] = {
     "ADD": {"activation": (0, "b", 0)},
     "MUL": {"activation": (0, "b", 0)},
     "CONCATENATION": {"axis": (0, "i", 0), "activation": (1, "b", 0)},
@@ -62,15 +63,13 @@ OPTIONS: dict[str, dict[str, tuple[int, str, float]]] = {
     },
     "DEPTHWISE_CONV_2D": {
         **_WINDOW,
-        "multiplier": (3, "i", 0),
         "activation": (4, "b", 0),
         "dilation_x": (5, "i", 1),
         "dilation_y": (6, "i", 1),
     },
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
-    "FULLY_CONNECTED": {"activation": (0, "b", 0), "keep_dimensions": (2, "?", 0)},
-    "MEAN": {"keep_dimensions": (0, "?", 0)},
+    "FULLY_CONNECTED": {"activation": (0, "b", 0)},
     "SOFTMAX": {"beta": (0, "f", 0.0)},
 }
 

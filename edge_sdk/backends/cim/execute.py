@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_sdk.backends.cim.kernel import Accumulate
-from edge_sdk.backends.cim.network import Layer, Network, Step
+from edge_sdk.backends.cim.layers import Layer
+from edge_sdk.backends.cim.network import Network, Step
 from edge_sdk.backends.cim.sums import depthwise_levels, exact_sums, levels_of_sums
 from edge_sdk.errors import BackendError
 
