@@ -13,17 +13,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_sdk import metrics
-from edge_sdk.artifact import Activation, Decision, output_activation, read_artifact
+from edge_sdk.artifact import MANIFEST_FILE, Activation, Decision, output_activation, read_artifact
 from edge_sdk.backends import classifier_specs, open_backend
 from edge_sdk.errors import ArtifactError, ModelError, UsageError
 from edge_sdk.model_metadata import read_metadata
 from edge_sdk.preprocess import (
+    NORMALISATIONS,
     Encoder,
     Pixels,
     Preprocess,
@@ -81,7 +82,8 @@ class Prediction:
 def load_model(
     path: Path, *, labels: Path | None = None, options: PreprocessOptions | None = None
 ) -> Model:
-    """An artifact folder, or any bare .tflite classifier.
+    """An artifact folder, any bare .tflite classifier, or the folder of an integer model, which
+    backend cim alone runs.
 
     A bare file's labels come from `labels`, else from its own metadata, else from labels.txt
     beside it, else its classes are numbered. Its normalisation comes from the options, from
@@ -92,6 +94,11 @@ def load_model(
     DataError (labels do not fit) or UsageError (options for an artifact, whose manifest already
     says it all)."""
     given = options or PreprocessOptions()
+    if path.is_dir() and not (path / MANIFEST_FILE).exists():
+        from edge_sdk.integer_model import is_integer_model
+
+        if is_integer_model(path):
+            return _integer_model(path)
     if path.is_dir():
         artifact = read_artifact(path)
         m = artifact.manifest
@@ -113,6 +120,17 @@ def load_model(
     if not path.exists():
         raise ModelError(f"model {path} does not exist: give an artifact folder or a .tflite file")
     return _bare_model(path, labels, given)
+
+
+def _integer_model(folder: Path) -> Model:
+    from edge_sdk.integer_model import read_integer_model
+
+    m = read_integer_model(folder)
+    classes = m.shapes()[m.layers[-1].name][0]
+    labels = m.labels or tuple(f"class {i}" for i in range(classes))
+    # Its first layer normalises, its last gives probabilities.
+    spec = replace(m.preprocess, mean=NORMALISATIONS["none"][0], std=NORMALISATIONS["none"][1])
+    return Model(folder, folder.resolve().name, labels, spec, "softmax")
 
 
 def _bare_model(path: Path, labels_file: Path | None, options: PreprocessOptions) -> Model:
@@ -153,16 +171,25 @@ class Classifier:
     """One opened model. Use it from one thread at a time, and close it (or use `with`).
 
     model: an artifact folder, a .tflite file, or what `load_model` gave.
-    backend: `auto`, `litert`, `tflite-runtime`, `tensorflow` or `fake`. The attribute `backend`
-    says which one runs; `floor`: probabilities below it count as it under a temperature.
+    backend: `auto`, `litert`, `tflite-runtime`, `tensorflow`, `cim` or `fake`; options: the
+    backend's own. The attribute `backend` says which one runs; `floor`: probabilities below it count as it under a temperature.
     The model's decision, where it has one, is applied to every prediction; open
     `replace(model, decision=None)` for the probabilities as they are."""
 
     def __init__(
-        self, model: Model | Path | str, *, backend: str = "auto", threads: int = 1
+        self,
+        model: Model | Path | str,
+        *,
+        backend: str = "auto",
+        threads: int = 1,
+        **options: Any,
     ) -> None:
         self.model = model if isinstance(model, Model) else load_model(Path(model))
-        self.backend = open_backend(backend, self.model.path, threads=threads)
+        if self.model.path.is_dir() and backend != "cim":
+            raise UsageError(
+                f"{self.model.path} is an integer model: --backend cim alone runs it, not {backend}"
+            )
+        self.backend = open_backend(backend, self.model.path, threads=threads, **options)
         self._encode = Encoder(
             self.model.preprocess, self.backend.input.dtype, self.backend.input.quantisation
         )

@@ -20,6 +20,7 @@ BACKENDS = {
     "litert": "edge_sdk.backends.tflite:TFLiteBackend",
     "tflite-runtime": "edge_sdk.backends.tflite:TFLiteBackend",
     "tensorflow": "edge_sdk.backends.tflite:TFLiteBackend",
+    "cim": "edge_sdk.backends.cim:CimBackend",
     "fake": "edge_sdk.backends.fake:FakeBackend",
 }
 AUTO_ORDER = ("litert", "tflite-runtime", "tensorflow")

@@ -1,6 +1,10 @@
 """The integer-only network that training at 4 bits ends in: its layers, files and arithmetic."""
 
-from edge_sdk.integer_model.file import read_integer_model, write_integer_model
+from edge_sdk.integer_model.file import (
+    is_integer_model,
+    read_integer_model,
+    write_integer_model,
+)
 from edge_sdk.integer_model.layers import (
     IMAGE,
     IMAGE_GRID,
@@ -34,6 +38,7 @@ __all__ = [
     "Requantise",
     "Sum",
     "exact_sums",
+    "is_integer_model",
     "read_integer_model",
     "rescaling",
     "run",

@@ -67,6 +67,10 @@ def write_integer_model(folder: Path, model: IntegerModel, *, replace: bool = Fa
         (partial / JSON_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def is_integer_model(folder: Path) -> bool:
+    return (folder / JSON_FILE).is_file()
+
+
 def read_integer_model(folder: Path) -> IntegerModel:
     """Raises ArtifactError for a folder that is missing, damaged or of another format."""
     path = folder / JSON_FILE

@@ -1,0 +1,1 @@
+"""Experiments on emulated chips: one model on many, against time, temperature and converters."""
