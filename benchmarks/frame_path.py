@@ -1,7 +1,7 @@
 """A camera's frame to the model's input tensor, and the whole loop with the simulated camera.
 
-First: 640x480 in each format to int8 (96, 96, 3), as formats.to_rgb, fit_image and Encoder do it;
-the peer is Pillow's bare resize of an RGB picture that is there already. Second: frames a second
+First: 640x480 in each format to int8 (96, 96, 3), as formats.decode_frame, fit_image and Encoder
+do it; the peer is Pillow's bare resize of an RGB picture that is there already. Second: frames a second
 of Classifier over the simulated camera beside 1 / (capture + preprocess + invoke), each measured
 by itself. Argument: an int8 artifact or .tflite for the second part, without one it is left out.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from edge_sdk.camera import open_camera
-from edge_sdk.camera.formats import PACKED, to_rgb
+from edge_sdk.camera.formats import PACKED, decode_frame
 from edge_sdk.preprocess import Encoder, Preprocess, Quantisation, fit_image
 from edge_sdk.runtime import Classifier
 
@@ -58,7 +58,7 @@ def frame_to_tensor() -> None:
             raw = raw[: pixels * 3 // 2].copy()
 
         def path(raw: Any = raw, name: str = name) -> Any:
-            return encode(fit_image(to_rgb(raw, name, SIZE), spec))
+            return encode(fit_image(decode_frame(raw, name, SIZE), spec))
 
         cases.append((name, path))
     for name, call in cases:

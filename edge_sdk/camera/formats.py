@@ -59,7 +59,7 @@ FORMATS = (*PACKED, "NV12", "YUV420", "YUYV", "MJPEG")
 _STRIP = 38_400
 
 
-def to_rgb(
+def decode_frame(
     data: Plane | bytes, name: str, size: Size, *, stride: int = 0, colour_space: str = "sYCC"
 ) -> Pixels:
     """One frame's bytes as uint8 (H, W, 3) RGB, contiguous; may share memory with `data`.

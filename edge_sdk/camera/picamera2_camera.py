@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from edge_sdk.camera.base import DEFAULT_SIZE, Size, Source
 from edge_sdk.camera.folder import check_rate
-from edge_sdk.camera.formats import COLOUR_SPACES, FORMATS, PACKED, to_rgb
+from edge_sdk.camera.formats import COLOUR_SPACES, FORMATS, PACKED, decode_frame
 from edge_sdk.errors import CameraError, UsageError, unknown_name
 from edge_sdk.preprocess import Pixels
 
@@ -191,7 +191,9 @@ class Picamera2Camera(Source):
         finally:
             request.release()
         stride, colours = self._stride, self._colours
-        pixels = to_rgb(data, self.format, self._delivered, stride=stride, colour_space=colours)
+        pixels = decode_frame(
+            data, self.format, self._delivered, stride=stride, colour_space=colours
+        )
         return pixels, metadata
 
     def _grab(self) -> tuple[Pixels, dict[str, Any]] | None:

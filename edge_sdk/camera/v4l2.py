@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_sdk.camera.base import DEFAULT_SIZE, Size, Source
-from edge_sdk.camera.formats import to_rgb
+from edge_sdk.camera.formats import decode_frame
 from edge_sdk.errors import CameraError, UsageError
 from edge_sdk.preprocess import Pixels
 
@@ -91,7 +91,7 @@ class VideoReader:
                 "format",
             )
         height, width = pixels.shape[:2]
-        return to_rgb(pixels, "RGB888", (width, height))
+        return decode_frame(pixels, "RGB888", (width, height))
 
     def rewind(self) -> None:
         self._capture.set(self._cv2.CAP_PROP_POS_FRAMES, 0)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_sdk.camera.formats import COLOUR_SPACES, FORMATS, PACKED, to_rgb
+from edge_sdk.camera.formats import COLOUR_SPACES, FORMATS, PACKED, decode_frame
 from edge_sdk.errors import CameraError
 
 Bytes = npt.NDArray[np.uint8]
@@ -64,7 +64,7 @@ def sample(data: Bytes, name: str, size: tuple[int, int], stride: int, x: int, y
 @pytest.mark.parametrize("name", MEMORY)
 def test_packed_bytes_are_in_drms_order(name: str) -> None:
     """picamera2's RGB888 is blue first in memory, as DRM spells it."""
-    assert to_rgb(MEMORY[name], name, (1, 1)).tolist() == [[[10, 20, 30]]]
+    assert decode_frame(MEMORY[name], name, (1, 1)).tolist() == [[[10, 20, 30]]]
 
 
 @pytest.mark.parametrize("space", WEIGHTS)
@@ -82,7 +82,7 @@ def test_colours_are_the_standards(
     data, stride = frame(seed, name, width, height, padding)
     if space != "sYCC":  # video's bytes lie in its range
         data = 16 + data % 220
-    got = to_rgb(data, name, (width, height), stride=stride, colour_space=space)
+    got = decode_frame(data, name, (width, height), stride=stride, colour_space=space)
     assert (got.shape, got.dtype) == ((height, width, 3), np.uint8)
     wanted = np.array(
         [
@@ -109,13 +109,15 @@ def test_padding_changes_nothing(name: str, seed: int, padding: int) -> None:
         np.pad(p, ((0, 0), (0, m)), constant_values=77) for p, m in zip(planes, more, strict=True)
     ]
     flat = np.concatenate([p.reshape(-1) for p in padded])
-    assert np.array_equal(to_rgb(flat, name, size, stride=wide), to_rgb(data, name, size))
+    assert np.array_equal(
+        decode_frame(flat, name, size, stride=wide), decode_frame(data, name, size)
+    )
 
 
 @pytest.mark.parametrize("width", [640, 1282, 38_402])
 def test_frames_of_many_strips_are_converted_whole(width: int) -> None:
     data, _ = frame(3, "NV12", width, 124, 0)
-    got = to_rgb(data, "NV12", (width, 124))
+    got = decode_frame(data, "NV12", (width, 124))
     for y in (0, 59, 60, 119, 123):
         wanted = exact(*sample(data, "NV12", (width, 124), width, width - 1, y), "sYCC")
         assert np.abs(got[y, -1] - np.array(wanted)).max() <= 0.5001
@@ -124,7 +126,7 @@ def test_frames_of_many_strips_are_converted_whole(width: int) -> None:
 def test_every_shape_of_the_same_bytes_will_do() -> None:
     data, _ = frame(0, "NV12", 8, 4, 0)
     shapes = [data, data.reshape(6, 8), data.tobytes()]
-    pictures = [to_rgb(d, "NV12", (8, 4)) for d in shapes]
+    pictures = [decode_frame(d, "NV12", (8, 4)) for d in shapes]
     assert all(np.array_equal(p, pictures[0]) for p in pictures)
 
 
@@ -133,20 +135,20 @@ def test_another_size_than_said_is_an_error(name: str) -> None:
     data, stride = frame(0, name, 8, 4, 0)
     for size in ((8, 6), (16, 4)):
         with pytest.raises(CameraError, match=f"{name}: .* bytes .* no frame of") as e:
-            to_rgb(data, name, size)
+            decode_frame(data, name, size)
         assert e.value.fault == "format"
     with pytest.raises(CameraError, match="no frame of"):
-        to_rgb(data, name, (8, 4), stride=stride - 2)
+        decode_frame(data, name, (8, 4), stride=stride - 2)
 
 
 def test_odd_sizes_unknown_formats_and_colour_spaces_are_errors() -> None:
     data = np.zeros(100, np.uint8)
     with pytest.raises(CameraError, match="NV12: size 3x4 must be even"):
-        to_rgb(data, "NV12", (3, 4))
+        decode_frame(data, "NV12", (3, 4))
     with pytest.raises(CameraError, match=r"unknown pixel format 'NV21'\. Did you mean NV12"):
-        to_rgb(data, "NV21", (4, 4))
+        decode_frame(data, "NV21", (4, 4))
     with pytest.raises(CameraError, match=r"unknown colour space 'rec709'\. Did you mean Rec709"):
-        to_rgb(data, "NV12", (4, 4), colour_space="rec709")
+        decode_frame(data, "NV12", (4, 4), colour_space="rec709")
     assert set(WEIGHTS) == set(COLOUR_SPACES)
 
 
@@ -158,13 +160,13 @@ def jpeg(width: int, height: int) -> bytes:
 
 def test_mjpeg_is_decoded_and_a_broken_or_other_picture_is_an_error() -> None:
     raw = jpeg(16, 8)
-    pixels = to_rgb(np.frombuffer(raw, np.uint8), "MJPEG", (16, 8))
+    pixels = decode_frame(np.frombuffer(raw, np.uint8), "MJPEG", (16, 8))
     assert pixels.shape == (8, 16, 3)
     assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 3
     with pytest.raises(CameraError, match="a picture of 16x8 where the camera says 8x16") as e:
-        to_rgb(raw, "MJPEG", (8, 16))
+        decode_frame(raw, "MJPEG", (8, 16))
     assert e.value.fault == "format"
     for broken in (raw[:-40], b"", raw[:10]):
         with pytest.raises(CameraError, match="broken picture") as e:
-            to_rgb(broken, "MJPEG", (16, 8))
+            decode_frame(broken, "MJPEG", (16, 8))
         assert e.value.fault == "vanished"

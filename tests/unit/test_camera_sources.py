@@ -18,7 +18,7 @@ from PIL import Image
 from stand_in_picamera2 import Picamera2
 
 from edge_sdk.camera import open_camera
-from edge_sdk.camera.formats import to_rgb
+from edge_sdk.camera.formats import decode_frame
 from edge_sdk.camera.latest import LatestFrames
 from edge_sdk.dataset import open_image
 from edge_sdk.errors import CameraError, UsageError
@@ -56,7 +56,7 @@ def test_colour_order_does_not_reach_the_tensor(make_images: MakeImages, name: s
     file = make_images(["a.png"]) / "a.png"
     rgb = np.asarray(open_image(file))
     raw = rgb[..., ::-1] if name == "RGB888" else np.pad(rgb, ((0, 0), (0, 0), (0, 1)))
-    pixels = to_rgb(np.ascontiguousarray(raw), name, (rgb.shape[1], rgb.shape[0]))
+    pixels = decode_frame(np.ascontiguousarray(raw), name, (rgb.shape[1], rgb.shape[0]))
     spec = Preprocess(16, 16)
     assert np.array_equal(fit_image(pixels, spec), fit_image(open_image(file), spec))
 
@@ -144,7 +144,7 @@ def test_ten_thousand_frames_grow_nothing() -> None:
     with open_camera("simulated", size=(160, 120), cells=4, fields=2) as camera:
         for frame in camera:
             encode(fit_image(frame.pixels, spec))
-            encode(fit_image(to_rgb(raw, "NV12", (160, 120)), spec))
+            encode(fit_image(decode_frame(raw, "NV12", (160, 120)), spec))
             done += 1
             if done == 500:
                 before = held()
