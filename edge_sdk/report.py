@@ -159,6 +159,7 @@ def benchmark_table(results: Sequence[Benchmark]) -> str:
                     f"{e.energy_mj:.3g}" if e.energy_mj is not None else NOTHING,
                 ]
             )
+        rows += [[f"  {m.profile}: no evidence", *[NOTHING] * 6] for m in r.missing]
     return table(head, rows, left=2)
 
 
@@ -189,6 +190,8 @@ def benchmark_notes(results: Sequence[Benchmark]) -> list[str]:
         for e in r.estimates:
             for text in (*e.evidence, *_derived(r.model, e), *e.warnings):
                 said.setdefault(text, {})[e.profile] = None
+        for m in r.missing:
+            said.setdefault(m.reason, {})[m.profile] = None
     heading = ""
     for text, names in sorted(said.items(), key=lambda item: list(item[1])):
         if (joined := ", ".join(names)) != heading:

@@ -75,7 +75,11 @@ def page(
         _legend(names),
         _wide(_latency_plot(results, names)),
         "</div>",
-        *(_wide(_figures(r, i, found)) for i, r in enumerate(results) if r.measured or r.estimates),
+        *(
+            _wide(_figures(r, i, found))
+            for i, r in enumerate(results)
+            if r.measured or r.estimates or r.missing
+        ),
         "<p>Of an estimate, memory (weights, activations, and what an interpreter took on another "
         "machine), load (without storage: a lower bound) and energy (published watts under load) "
         "are derived; of a measurement, memory is the process's peak and load has the import.</p>",
@@ -212,10 +216,13 @@ def _latency_plot(results: Sequence[Benchmark], names: Sequence[str]) -> str:
 
 
 def _figures(r: Benchmark, i: int, found: Sequence[Note]) -> str:
+    def held(place: str) -> str:
+        return ", ".join(str(n) for n, note in enumerate(found, 1) if (i, place) in note.holds)
+
     rows = []
     for f in _places(r):
         place = _where(f)
-        here = ", ".join(str(n) for n, note in enumerate(found, 1) if (i, place) in note.holds)
+        here = held(place)
         rate = 1000 / f.latency_ms if drawable(f.latency_ms) else None
         cells = [f.label, number(f.latency_ms), "", number(rate)]
         if isinstance(f, Measurement):
@@ -231,6 +238,7 @@ def _figures(r: Benchmark, i: int, found: Sequence[Note]) -> str:
             cells += [f"about {size(f.memory_bytes)}", load, number(f.energy_mj), hours]
         threads = f"{f.threads} thread" + ("" if f.threads == 1 else "s")
         rows.append((f"{place}, {threads}", [*cells, here or NOTHING]))
+    rows += [(m.profile, ["no evidence", *[NOTHING] * 7, held(m.profile)]) for m in r.missing]
     heads = ["figure", "ms", "interval ms", "images/s", "memory", "load ms", "mJ/image", "battery"]
     if not any(e.battery for e in r.estimates):
         heads.remove("battery")

@@ -37,6 +37,8 @@ def notes(results: Sequence[Benchmark], names: Sequence[str]) -> list[Note]:
     for i, r in enumerate(results):
         if r.measured is not None:
             say(True, r.measured.warnings, (i, r.measured.where))
+        for m in r.missing:
+            say(True, [m.reason], (i, m.profile))
         for e in r.estimates:
             say(True, e.warnings, (i, e.profile))
             say(

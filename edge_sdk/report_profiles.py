@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from edge_sdk.benchmark.executed import CountScore
 from edge_sdk.benchmark.fit import Fit, FitFile
 from edge_sdk.benchmark.published import published_rows
 from edge_sdk.benchmark.validate import (
@@ -15,6 +16,7 @@ from edge_sdk.benchmark.validate import (
     CalibrationScore,
     Errors,
     Point,
+    RatioScore,
     TableScore,
     Validation,
     pooled,
@@ -131,7 +133,9 @@ def validation_text(v: Validation) -> str:
         "rows alone and\nwith one row of V2 for the level (V1>V2, +1). Mean errors in %; "
         "in 5, in 10: share of rows within 5 and 10 %;\ncover: share inside the stated 90 % "
         "interval; MACs, scaling: Mult-Adds alone, and a published row scaled\nby Mult-Adds, "
-        "a row left out.",
+        "a row left out. no instr, instr: a row left out without and with executed\n"
+        "instructions as a feature; * is what the fit takes: with them where they are nearer by "
+        "more than\none standard error.",
         scores_table(v.tables),
         "Held out by rule, never fitted; * marks a row outside its interval.",
         held_out_table(v.tables),
@@ -140,6 +144,13 @@ def validation_text(v: Validation) -> str:
         anchors_table(v.anchors),
         "Calibration simulated: a fit to five rows of a table, judged on the others.",
         calibrations_table(v.calibrations),
+        "Executed instructions (tools/arm_counts): the model of the counts, mean errors in % with "
+        "a network\nleft out and with an architecture and width left out.",
+        counts_table(v.counts),
+        "int8 over float, by latency and by executed instructions, where a table has both on a "
+        "counted core. off:\nint8 by float with the table left out, by instructions corrected as "
+        "the core's other tables have it, and\nby their plain latency ratio.",
+        ratios_table(v.ratios),
         "Numbers to reach",
         "\n".join(reached(v)),
     ]
@@ -148,7 +159,7 @@ def validation_text(v: Validation) -> str:
 
 def scores_table(scores: Sequence[TableScore]) -> str:
     head = ["table", "type", "tier", "rows", "row", "in 5", "in 10", "width", "V1>V2", "+1",
-            "cover", "MACs", "scaling"]  # fmt: skip
+            "cover", "no instr", "instr", "MACs", "scaling"]  # fmt: skip
     return table(head, [[*score_cells(s)] for s in scores], left=3)
 
 
@@ -156,7 +167,10 @@ def score_cells(s: TableScore) -> Iterator[str]:
     yield from (s.table, s.dtype_class, s.tier, str(s.one_out.rows))
     yield from (_percent(s.one_out.mean), _share(s.one_out.within_5), _share(s.one_out.within_10))
     yield from (_percent(e.mean) if e else NOTHING for e in (s.group_out, s.v1_to_v2, s.rescaled))
-    yield from (_share(s.coverage), _percent(s.macs.mean), _percent(s.scaling.mean))
+    yield _share(s.coverage)
+    yield _percent(s.without_counts.mean) + ("" if s.counts else " *")
+    yield _percent(s.with_counts.mean) + (" *" if s.counts else "")
+    yield from (_percent(s.macs.mean), _percent(s.scaling.mean))
 
 
 def held_out_table(scores: Sequence[TableScore]) -> str:
@@ -211,6 +225,34 @@ def calibrations_table(scores: Sequence[CalibrationScore]) -> str:
         for c in scores
     ]
     return table(head, rows, left=4)
+
+
+def counts_table(models: Sequence[CountScore]) -> str:
+    head = ["core", "type", "networks", "network %", "width %"]
+    rows = [
+        [m.cpu, m.dtype, str(m.rows), _percent(m.one_out), _percent(m.group_out)] for m in models
+    ]
+    return table(head, rows, left=2)
+
+
+def ratios_table(scores: Sequence[RatioScore]) -> str:
+    head = ["table", "core", "models", "latency", "instructions", "apart x", "off %", "plain %"]
+    rows = [
+        [
+            r.table,
+            r.cpu,
+            str(r.models),
+            f"{r.latency:.2f}",
+            f"{r.instructions:.2f}",
+            f"{r.latency / r.instructions:.2f}",
+            _percent(r.by_instructions),
+            _percent(r.by_latency),
+        ]
+        for r in scores
+    ]
+    means = [float(np.mean(off)) for off in ([r.by_instructions for r in scores],
+                                             [r.by_latency for r in scores])]  # fmt: skip
+    return table(head, [*rows, ["mean", *[""] * 5, *map(_percent, means)]], left=2)
 
 
 def reached(v: Validation) -> list[str]:

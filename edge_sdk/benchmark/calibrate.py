@@ -244,7 +244,7 @@ def _latency(
         sources=Sources(here, here, here, here, here),
         table=name,
         evidence=f"Calibrated on this unit, {when}: {count} models timed. Shape over width and "
-        f"resolution: the tables of profile {base.name}.",
+        f"resolution: the nearest mixture of published tables and those of profile {base.name}.",
         relatives=(known.table, *known.relatives) if known else (),
         measured_here=True,
     )

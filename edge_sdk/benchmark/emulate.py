@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import edge_sdk
+from edge_sdk.benchmark.executed import core_of
 from edge_sdk.errors import BackendError, UsageError
 from edge_sdk.profiles import DeviceProfile
 from edge_sdk.tflite_file import read_tflite
@@ -153,9 +154,8 @@ def cpu_of(profile: str, cpu: str) -> str:
     """The name in CPUS of a profile's first core, as '4x Cortex-A72' has it.
 
     Raises UsageError for a core that qemu does not know."""
-    found = re.match(r"\d+x (Cortex-A\d+)\b", cpu)
-    name = found[1].lower() if found else ""
-    if name not in CPUS:
+    name = core_of(cpu)
+    if name is None:
         raise UsageError(
             f"--emulate: {profile} has {cpu}, and what can be counted is "
             f"{', '.join(c.title() for c in CPUS)}: leave the profile or --emulate out"

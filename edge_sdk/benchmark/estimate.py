@@ -11,15 +11,26 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_sdk.benchmark.executed import core_of
 from edge_sdk.benchmark.features import breakdown, coordinates, features
 from edge_sdk.benchmark.fit import REMAKE, Fit, read_fit
 from edge_sdk.benchmark.published import Published, published_rows
+from edge_sdk.benchmark.ratios import Borrowed, as_float, int4_by_int8, int8_by_float
 from edge_sdk.benchmark.simulations import NEAR, distance
 from edge_sdk.cost import KINDS, ModelCost
 from edge_sdk.errors import ModelError, ProfileError, UsageError
 from edge_sdk.profiles import DeviceProfile
 
-__all__ = ["Battery", "Estimate", "Published", "battery", "estimate", "family_of", "published_rows"]
+__all__ = [
+    "Battery",
+    "Estimate",
+    "NoEvidenceError",
+    "Published",
+    "battery",
+    "estimate",
+    "family_of",
+    "published_rows",
+]
 
 # What a family that a table has not seen may be off by, where the fit cannot tell itself: V2 by
 # the fits of V1 and the other way round (`edge-sdk profiles validate`), 9 of 10 are nearer.
@@ -29,6 +40,13 @@ SAME_WIDTH = 0.15
 # Interpreter and its libraries, beside weights and activations: the most of three models measured
 # with LiteRT 2.3.0 on x86-64, 7 to 19 MB. Not measured on any of the devices.
 RUNTIME_BYTES = 19_000_000
+NO_LATENCY = "no latency of an {} MobileNet is published anywhere"
+SCALED = "estimated from executed instructions, see its evidence"
+NO_INT4 = f"{NO_LATENCY.format('int4')}: {SCALED}"
+
+
+class NoEvidenceError(ProfileError):
+    """A profile has nothing to estimate a model of this data type from."""
 
 
 @dataclass(frozen=True)
@@ -84,36 +102,37 @@ class Battery:
 def estimate(cost: ModelCost, profile: DeviceProfile) -> Estimate:
     """The latency of a model on a profile's device, with its interval and its evidence.
 
-    Raises ModelError for a model without convolutions or fully connected layers, ProfileError
-    for a profile that has no fit, or none for the model's dtype class."""
+    Raises ModelError for a model without convolutions or fully connected layers, NoEvidenceError
+    where the profile has none for the model's dtype class, ProfileError where it has no fit."""
     if cost.mult_adds == 0:
         raise ModelError(
             "the model has no convolution and no fully connected layer: there is nothing to "
             "estimate its latency from"
         )
     dtype_class, notes = _dtype_class(cost)
-    if dtype_class not in profile.latency:
-        raise ProfileError(
-            f"profile {profile.name} states no latency for {dtype_class} models; "
-            f"it has: {', '.join(profile.latency)}"
-        )
+    fitted_as, borrowed = _evidence_for(cost, dtype_class, profile)
+    if borrowed and dtype_class == fitted_as:
+        notes = (NO_INT4,)
+    elif borrowed:
+        notes = (*notes, f"no evidence for int8 models on this profile: {SCALED}")
     fits = read_fit(profile).fits
-    if dtype_class not in fits:
-        raise ProfileError(f"fits/{profile.name}.json has no {dtype_class} fit; {REMAKE}")
-    fit = fits[dtype_class]
-    x = features(cost, dtype_class)
-    z = coordinates(cost, x)
+    if fitted_as not in fits:
+        raise ProfileError(f"fits/{profile.name}.json has no {fitted_as} fit; {REMAKE}")
+    fit = fits[fitted_as]
+    alike = cost if dtype_class == fitted_as else as_float(cost)
+    x = features(alike, fitted_as)
+    z = coordinates(alike, x)
     predictor = fit.predictor()
-    factor = float(predictor.factor(z[None, :])[0])
-    parts = {k: v * factor for k, v in breakdown(cost, dtype_class, fit.coefficients).items()}
+    factor = float(predictor.factor(z[None, :])[0]) * (borrowed.factor if borrowed else 1.0)
+    parts = {k: v * factor for k, v in breakdown(alike, fitted_as, fit.coefficients).items()}
     latency_ms = sum(parts.values())
     if latency_ms <= 0:
         raise ProfileError(
-            f"fits/{profile.name}.json: the {dtype_class} fit gives this model 0 ms; {REMAKE}"
+            f"fits/{profile.name}.json: the {fitted_as} fit gives this model 0 ms; {REMAKE}"
         )
     family = family_of(cost)
     own, outside = _interval(float(x[:3].sum()), float(z[1]), family, fit)
-    width = max(own, fit.floor) + fit.uncertainty
+    width = max(own, fit.floor) + fit.uncertainty + (borrowed.uncertainty if borrowed else 0.0)
     idle, load, memory = (
         figure.value if figure else None
         for figure in (
@@ -140,7 +159,7 @@ def estimate(cost: ModelCost, profile: DeviceProfile) -> Estimate:
         energy_mj=load * latency_ms if load else None,
         energy_above_idle_mj=(load - idle) * latency_ms if load and idle else None,
         thermal=_thermal(profile),
-        evidence=_evidence(profile, fit, own, width),
+        evidence=_evidence(profile, fit, own, width, borrowed),
         warnings=(*notes, *outside),
     )
 
@@ -188,8 +207,7 @@ def _dtype_class(cost: ModelCost) -> tuple[str, tuple[str, ...]]:
     if activation in ("int8", "uint8") and kernel in ("int8", "uint8"):
         return "int8", ()
     if activation in ("int8", "uint8") and kernel in ("int4", "int2", "uint4"):
-        note = f"no latency of an {kernel} MobileNet is published anywhere: there is no evidence"
-        return "int8", (f"{note}, and it is estimated as int8",)
+        return "int8", (f"{NO_LATENCY.format(kernel)}: no evidence, and it is estimated as int8",)
     if activation == "int16":
         note = "no latency of a MobileNet with int16 activations is published: estimated as int8"
         return "int8", (f"{note}, which is likely too fast",)
@@ -197,6 +215,24 @@ def _dtype_class(cost: ModelCost) -> tuple[str, tuple[str, ...]]:
         f"no fit serves {kernel or 'unknown'} kernels with {activation or 'unknown'} activations; "
         "valid kernels: float32, float16, int8, uint8, int4; "
         "valid activations: float32, int8, uint8, int16"
+    )
+
+
+def _evidence_for(
+    cost: ModelCost, dtype_class: str, profile: DeviceProfile
+) -> tuple[str, Borrowed | None]:
+    """The dtype class whose fit serves, and what executed instructions make of its estimate where
+    nothing was timed: int4 anywhere, int8 where the profile has float alone."""
+    core = core_of(profile.hardware.cpu)
+    if dtype_class in profile.latency:
+        int4 = dtype_class == "int8" and cost.dtypes()[0] in ("int4", "uint4")
+        return dtype_class, int4_by_int8(cost, core) if core and int4 else None
+    if core and dtype_class == "int8":
+        return "float", int8_by_float(cost, core)
+    raise NoEvidenceError(
+        f"no evidence for {dtype_class} models on profile {profile.name}: it has "
+        f"{' and '.join(profile.latency)} measurements only"
+        + ("" if core else f", and no instructions were counted as {profile.hardware.cpu}")
     )
 
 
@@ -237,7 +273,9 @@ def _thermal(profile: DeviceProfile) -> str:
     return f"{said}; these are short runs, and long ones may be slower"
 
 
-def _evidence(profile: DeviceProfile, fit: Fit, own: float, width: float) -> tuple[str, ...]:
+def _evidence(
+    profile: DeviceProfile, fit: Fit, own: float, width: float, borrowed: Borrowed | None
+) -> tuple[str, ...]:
     latency = profile.latency[fit.dtype_class]
     rows = ", ".join(f"{family} {n}" for family, n in fit.families.items())
     basis = {
@@ -246,10 +284,11 @@ def _evidence(profile: DeviceProfile, fit: Fit, own: float, width: float) -> tup
         "scaled": "level scaled from another device",
     }[fit.basis]
     lines = [
-        f"estimated for {profile.title}: {fit.runtime}, {fit.version}, {fit.threads} threads, "
-        f"ABI {fit.abi}, {latency.clock_ghz:g} GHz, {fit.dtype_class} models; {basis}",
+        f"estimated for {profile.title}: {fit.runtime}, {fit.version}, "
+        f"{_counted(fit.threads, 'thread')}, ABI {fit.abi}, {latency.clock_ghz:g} GHz, "
+        f"{fit.dtype_class} models; {basis}",
         latency.evidence,
-        f"fit: {len(fit.rows)} rows ({rows}); {errors_in_words(fit)}",
+        f"fit: {_counted(len(fit.rows), 'row')} ({rows}); {errors_in_words(fit)}",
         f"interval (90 %): a factor of {math.exp(width):.2f} either way; "
         + (
             "the fit's own"
@@ -257,8 +296,11 @@ def _evidence(profile: DeviceProfile, fit: Fit, own: float, width: float) -> tup
             else f"{math.exp(own):.2f} for the unit that was measured, at least "
             f"{math.exp(fit.floor):.2f} for another"
         )
-        + (f", times {math.exp(fit.uncertainty):.2f} for the scale" if fit.uncertainty else ""),
+        + (f", times {math.exp(fit.uncertainty):.2f} for the scale" if fit.uncertainty else "")
+        + (f", times {math.exp(borrowed.uncertainty):.2f} for instructions" if borrowed else ""),
     ]
+    if borrowed:
+        lines.append(borrowed.said)
     if latency.scale:
         lines.append(f"scale: a factor of {fit.scale:.3g}. {latency.scale.reason}")
     return tuple(lines)
@@ -271,4 +313,8 @@ def errors_in_words(fit: Fit) -> str:
     said = f"mean error {fit.leave_one_out:.1%} on a row left out"
     if fit.basis == "table":
         said += f", {fit.leave_group_out:.1%} on a model and width left out"
-    return said + (f"; {fit.excluded} more rows held out" if fit.excluded else "")
+    return said + (f"; {_counted(fit.excluded, 'more row')} held out" if fit.excluded else "")
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")

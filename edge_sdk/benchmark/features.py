@@ -1,8 +1,7 @@
 """What a model's latency is a sum of: amounts of work and traffic, counted per layer.
 
 Each feature has a physical meaning and grows with the model, so that a sum of them with
-coefficients that are not negative is monotone in work. A further one (a count of executed
-instructions, say) is one more name here and one more column in `layer_features`.
+coefficients that are not negative is monotone in work.
 """
 
 from __future__ import annotations
@@ -13,17 +12,20 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from edge_sdk.cost import KINDS, LayerCost, ModelCost, cost_of_architecture
-from edge_sdk.tflite_file import BITS
+from edge_sdk.benchmark.executed import CORE, count_model, tiled
+from edge_sdk.cost import KINDS, ModelCost, cost_of_architecture
 
 Array = npt.NDArray[np.float64]
 
 # pointwise: millions of Mult-Adds, both sides of the product rounded up to TILE; depthwise, conv
 # (with the fully connected): millions of Mult-Adds; activations, parameters, spill (what a layer
-# touches beyond CACHE), image (what spatial convolutions read, hence unfolded): megabytes.
+# touches beyond CACHE), image (what spatial convolutions read, hence unfolded): megabytes;
+# instructions: millions that LiteRT's own ARM code executes (edge_sdk/benchmark/executed.py).
 FEATURES = (
-    "pointwise", "depthwise", "conv", "activations", "parameters", "spill", "image", "constant",
+    "pointwise", "depthwise", "conv", "activations", "parameters", "spill", "image",
+    "instructions", "constant",
 )  # fmt: skip
+COUNTS = FEATURES.index("instructions")
 OVERHEAD = "overhead"
 # Pixels and channels that a matrix product computes together: kernels of 4 to 12 by 4 to 16,
 # times the blocks handed to threads. Of 1, 4, 8, 12, 16, 24, 32 this pair serves most tables.
@@ -36,20 +38,22 @@ def layer_features(cost: ModelCost, dtype_class: str) -> Iterator[tuple[str, Arr
     """(kind, the FEATURES of one layer, the constant 0). Parameters count 4 bytes (float) or 1
     (int8) whatever their storage: float16 and int4 kernels are unpacked before they are used."""
     width = 4 if dtype_class == "float" else 1
-    for layer in cost.layers:
+    counts = count_model(CORE, "float32" if dtype_class == "float" else "int8").by_layer(cost)
+    for layer, instructions in zip(cost.layers, counts, strict=True):
         traffic = layer.activation_bytes_in + layer.activation_bytes_out
         parameters = layer.parameters * width
         yield (
             layer.kind,
             np.array(
                 [
-                    _tiled(layer) / 1e6 if layer.kind == "pointwise" else 0.0,
+                    tiled(layer, TILE) / 1e6 if layer.kind == "pointwise" else 0.0,
                     layer.mult_adds / 1e6 if layer.kind == "depthwise" else 0.0,
                     layer.mult_adds / 1e6 if layer.kind in ("conv", "fully-connected") else 0.0,
                     traffic / 1e6,
                     parameters / 1e6,
                     max(0.0, traffic + parameters - CACHE) / 1e6,
                     layer.activation_bytes_in / 1e6 if layer.kind == "conv" else 0.0,
+                    instructions,
                     0.0,
                 ]
             ),
@@ -98,19 +102,3 @@ def coordinates(cost: ModelCost, x: Array) -> Array:
             math.log(depth) / math.log(53 / 28),
         ]
     )
-
-
-def _tiled(layer: LayerCost) -> float:
-    """Mult-Adds of a 1x1 convolution with pixels and output channels rounded up to TILE."""
-    kernel = layer.parameters - layer.biases
-    bits = BITS.get(layer.activation_dtype, 0)
-    if kernel <= 0 or bits == 0 or layer.mult_adds == 0:
-        return float(layer.mult_adds)
-    pixels = layer.mult_adds / kernel
-    channels = layer.activation_bytes_out * 8 / bits / pixels
-    if channels < 1:
-        return float(layer.mult_adds)
-    grow = math.prod(
-        math.ceil(n / tile) * tile / n for n, tile in zip((pixels, channels), TILE, strict=True)
-    )
-    return layer.mult_adds * grow

@@ -2,7 +2,7 @@
 
 latency = coefficients . features x correction: a sum of costs, none negative, times what models
 of like width or input size were off by (edge_sdk/benchmark/solve.py). The costs are drawn to the
-shape that other tables have in common, which is all that a device with one or two rows has.
+nearest mixture of other tables' shapes, which is all that a device with one or two rows has.
 Everything a fit says is derived here from the tables in `measurements/`; nothing is typed in.
 """
 
@@ -31,9 +31,13 @@ from edge_sdk.benchmark.solve import (
 )
 from edge_sdk.benchmark.tables import (
     SHAPE_ROWS,
+    Shape,
     Table,
+    counts_help,
     drawn_to,
+    fixed,
     held_out,
+    mixed,
     profile_table,
     shares_of_relatives,
     usual_shares,
@@ -79,7 +83,8 @@ class Fit:
     where nothing is left without it. spread_row, spread_group: the logarithms of the 90 % interval
     for a width the table has and for another. rate: of an anchored fit's interval, which grows
     with the distance from the anchors. floor: no interval is narrower (a logarithm).
-    excluded: rows of the hold-out, never fitted."""
+    excluded: rows of the hold-out, never fitted. counts: whether executed instructions are a
+    feature of it; they are where rows left out are clearly nearer with them."""
 
     dtype_class: str
     runtime: str
@@ -103,6 +108,7 @@ class Fit:
     rate: float
     floor: float
     excluded: int
+    counts: bool
     rows: tuple[UsedRow, ...]
 
     def predictor(self) -> Predictor:
@@ -121,13 +127,19 @@ class FitFile:
     fits: dict[str, Fit]
 
 
-def shape_for(profile: DeviceProfile, latency: Latency, dtype_class: str) -> Array:
-    """The shares a fit is drawn to: the usual ones, or those of the relatives where named."""
-    usual = usual_shares(dtype_class, latency.table)
+def shape_for(
+    profile: DeviceProfile, latency: Latency, dtype_class: str, *, counts: bool = False
+) -> Shape:
+    """What a fit is drawn to: the nearest mixture of other tables' shares, or the shares of the
+    relatives where named; of a calibrated unit a mixture of both."""
     if not latency.relatives:
-        return usual
+        return mixed(dtype_class, latency.table, counts=counts)
     tables = [profile_table(profile, name, dtype_class) for name in latency.relatives]
-    return shares_of_relatives([t.only(~held_out(t)) for t in tables], usual, dtype_class)
+    usual = usual_shares(dtype_class, latency.table)
+    shares = shares_of_relatives([t.only(~held_out(t)) for t in tables], usual, dtype_class)
+    if latency.measured_here:
+        return mixed(dtype_class, latency.table, base=shares)
+    return fixed(shares)
 
 
 def fit_class(profile: DeviceProfile, dtype_class: str) -> Fit:
@@ -139,9 +151,10 @@ def fit_class(profile: DeviceProfile, dtype_class: str) -> Fit:
     table = whole.only(seen)
     factor, uncertainty = _scale(profile, latency)
     y = table.y * factor
-    shares = shape_for(profile, latency, dtype_class)
-    fit = drawn_to(shares, dtype_class)
     basis = _basis(latency, table)
+    counts = basis == "table" and not latency.relatives and counts_help(table)[0]
+    shape = shape_for(profile, latency, dtype_class, counts=counts)
+    fit = drawn_to(shape, dtype_class, counts=counts)
     correct = basis != "table" or correction_helps(table.X, table.Z, y, fit)
     model = fitted(table.X, table.Z, y, fit, correct=correct)
 
@@ -162,7 +175,7 @@ def fit_class(profile: DeviceProfile, dtype_class: str) -> Fit:
         basis=basis,
         table=latency.table,
         coefficients=_named(model.coefficients),
-        shares=_named(shares),
+        shares=_named(shape(table.X, y)),
         families={f: models.count(f) for f in families},
         mult_adds=(_round(work.min()), _round(work.max())),
         scale=_round(factor),
@@ -180,6 +193,7 @@ def fit_class(profile: DeviceProfile, dtype_class: str) -> Fit:
         rate=0.0 if basis == "table" or few else _round(anchored_rate(dtype_class)),
         floor=0.0 if latency.measured_here else _round(math.log1p(UNCALIBRATED)),
         excluded=int((~seen).sum()),
+        counts=counts,
         rows=tuple(
             UsedRow(
                 model=key[0],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_sdk.benchmark.estimate import Estimate, battery, estimate
+from edge_sdk.benchmark.estimate import Estimate, NoEvidenceError, battery, estimate
 from edge_sdk.benchmark.measure import Measurement, measure
 from edge_sdk.cost import cost_of_graph
 from edge_sdk.profiles import DeviceProfile
@@ -20,7 +20,7 @@ Timer = Callable[[Path], Measurement]
 @dataclass(frozen=True)
 class Benchmark:
     """A model's cost (counted from its file), its timing on one machine (measured) and on
-    profiles (estimated)."""
+    profiles (estimated). missing: profiles with nothing to estimate it from."""
 
     model: str
     size_bytes: int
@@ -29,6 +29,15 @@ class Benchmark:
     weight_types: dict[str, int]
     measured: Measurement | None
     estimates: tuple[Estimate, ...]
+    missing: tuple[Missing, ...] = ()
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a profile has no estimate."""
+
+    profile: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -46,10 +55,19 @@ def benchmark(
     timer: Timer | None = measure,
     use: Use | None = None,
 ) -> Benchmark:
-    """Raises what `timer` and `estimate` raise; timer None measures nothing. use: how long a
-    battery lasts, where a profile's watts are published."""
+    """Raises what `timer` and `estimate` raise, but NoEvidenceError only for the one profile
+    there is; timer None measures nothing. use: how long a battery lasts, where a profile's watts
+    are published."""
     graph = read_tflite(model.path)
     cost = cost_of_graph(graph)
+    made, missing = [], []
+    for profile in profiles:
+        try:
+            made.append(_used(estimate(cost, profile), profile, use))
+        except NoEvidenceError as e:
+            if len(profiles) == 1:
+                raise
+            missing.append(Missing(profile.name, str(e)))
     return Benchmark(
         model=model.name,
         size_bytes=Path(model.path).stat().st_size,
@@ -57,7 +75,8 @@ def benchmark(
         parameters=cost.parameters,
         weight_types=graph.weight_types(),
         measured=None if timer is None else timer(model.path),
-        estimates=tuple(_used(estimate(cost, profile), profile, use) for profile in profiles),
+        estimates=tuple(made),
+        missing=tuple(missing),
     )
 
 

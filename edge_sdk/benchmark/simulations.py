@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_sdk.benchmark.features import FEATURES, Array
 from edge_sdk.benchmark.solve import Mask, conformal_quantile, fitted
-from edge_sdk.benchmark.tables import Key, Table, drawn_to, shape_tables, usual_shares
+from edge_sdk.benchmark.tables import Key, Table, drawn_to, mixed, shape_tables
 
 # The error of an anchored fit grows with the distance from its anchors, a logarithm of
 # Mult-Adds: about NEAR at an anchor, and another family counts as far as e to the FAMILY.
@@ -56,7 +56,7 @@ def simulate(table: Table, use: Sequence[bool] | Mask) -> Simulated:
     """Fits the rows `use` of a table and estimates the others."""
     mask = np.asarray(use, bool)
     few, rest = table.only(mask), table.only(~mask)
-    fit = drawn_to(usual_shares(table.dtype_class, table.name), table.dtype_class)
+    fit = drawn_to(mixed(table.dtype_class, table.name), table.dtype_class)
     made = fitted(few.X, few.Z, few.y, fit)(rest.X, rest.Z)
     anchors = [(key[0], w) for key, w in zip(few.keys, mult_adds(few.X), strict=True)]
     apart = [
@@ -100,13 +100,14 @@ def calibrated_spread(dtype_class: str) -> float:
 
 
 def spread_out(X: Array, count: int) -> Mask:
-    """`count` rows far from each other in work, activations and parameters (logarithms): the
-    cheapest, then each time the one farthest from those chosen. A mask."""
-    columns = [FEATURES.index(name) for name in ("pointwise", "activations", "parameters")]
+    """`count` rows far from each other: those with the least and the most work, then each time
+    the one farthest from those chosen in activations and parameters (logarithms). A mask."""
+    columns = [FEATURES.index(name) for name in ("activations", "parameters")]
     at = np.log(X[:, columns] + 1e-6)
-    chosen = [int(X[:, 0].argmin())]
+    chosen = [int(X[:, 0].argmin()), int(mult_adds(X).argmax())][:count]
     while len(chosen) < min(count, len(X)):
         apart = np.min([((at - at[i]) ** 2).sum(axis=1) for i in chosen], axis=0)
+        apart[chosen] = -1.0
         chosen.append(int(apart.argmax()))
     mask = np.zeros(len(X), bool)
     mask[chosen] = True

@@ -70,6 +70,18 @@ def relative_nnls(
     return nnls(A, np.concatenate([np.ones(len(y)), pull * shares]))
 
 
+def mixture(
+    X: Array, y: Array, shapes: Array, at: Array, parts: Array, shrink: float = SHRINK
+) -> Array:
+    """The shares, mixed of `shapes` (rows of shares, each in sum 1, of a model with the features
+    `at`), that come nearest to the rows; drawn by `shrink` to the mixture of `parts`, in sum 1."""
+    pull = math.sqrt(shrink)
+    each = X @ (shapes / at).T * level(X, y, parts @ shapes / at) / y[:, None]
+    A = np.concatenate([each, pull * np.eye(len(shapes))])
+    mixed = nnls(A, np.concatenate([np.ones(len(y)), pull * parts])) @ shapes
+    return np.asarray(mixed / mixed.sum(), np.float64)
+
+
 def kernel(A: Array, B: Array) -> Array:
     """How much the residuals of models at coordinates A (n, 3) and B (m, 3) have in common."""
     apart = A[:, None, :] - B[None, :, :]
@@ -134,6 +146,14 @@ def correction_helps(X: Array, Z: Array, y: Array, solve: Solver) -> bool:
         for c in (True, False)
     )
     return bool(with_it < without)
+
+
+def nearer(errors: Array, others: Array) -> bool:
+    """Whether the first errors (one a row, none negative) are the smaller ones by more than one
+    standard error of their mean difference. Of models as good as each other the simpler is taken
+    (Breiman et al., Classification and Regression Trees, 1984, chapter 3)."""
+    less = others - errors
+    return bool(less.mean() > less.std(ddof=1) / math.sqrt(len(less)))
 
 
 def conformal_quantile(errors: Array, level: float = 0.90) -> float:

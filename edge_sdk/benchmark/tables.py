@@ -11,9 +11,18 @@ from importlib.resources import files
 
 import numpy as np
 
-from edge_sdk.benchmark.features import Array, coordinates, features, reference
+from edge_sdk.benchmark.features import COUNTS, Array, coordinates, features, reference
 from edge_sdk.benchmark.published import Published, read_shipped, read_table
-from edge_sdk.benchmark.solve import Mask, level, nnls, relative_nnls
+from edge_sdk.benchmark.solve import (
+    Mask,
+    Solver,
+    left_out,
+    level,
+    mixture,
+    nearer,
+    nnls,
+    relative_nnls,
+)
 from edge_sdk.cost import ARCHITECTURES, cost_of_architecture
 from edge_sdk.errors import ProfileError
 from edge_sdk.profiles import DTYPE_CLASSES, DeviceProfile
@@ -114,22 +123,55 @@ def shape_tables(dtype_class: str) -> dict[str, Table]:
     }
 
 
+# The shares that a fit to these rows (X, y) is drawn to.
+Shape = Callable[[Array, Array], Array]
+
+
 @lru_cache(maxsize=4)
-def _shares(dtype_class: str) -> dict[str, Array]:
+def _shares(dtype_class: str, counts: bool) -> dict[str, Array]:
     at = reference(dtype_class)
     found = {}
     for name, table in shape_tables(dtype_class).items():
-        part = relative_nnls(table.X, table.y) * at
+        part = relative_nnls(_with(table.X, counts), table.y) * at
         found[name] = part / part.sum()
     return found
 
 
-def usual_shares(dtype_class: str, without: str) -> Array:
+def _with(X: Array, counts: bool) -> Array:
+    """FEATURES with or without the executed instructions: where these are 0, so is their cost."""
+    if counts:
+        return X
+    without = X.copy()
+    without[:, COUNTS] = 0.0
+    return without
+
+
+def usual_shares(dtype_class: str, without: str, *, counts: bool = False) -> Array:
     """Each feature's mean share of the latency of the reference over the shape tables, but for
-    the table `without`."""
-    rows = [share for name, share in _shares(dtype_class).items() if name != without]
+    the table `without`. counts: with the executed instructions as a feature."""
+    rows = [s for name, s in _shares(dtype_class, counts).items() if name != without]
     mean = np.mean(rows, axis=0)
     return np.asarray(mean / mean.sum(), np.float64)
+
+
+def mixed(
+    dtype_class: str, without: str, *, counts: bool = False, base: Array | None = None
+) -> Shape:
+    """The mixture of the shape tables' shares, but for the table `without`, that is nearest to
+    the rows: devices that are alike lend each other most. base: shares that count, before any row,
+    as much as all the others."""
+    others = [s for name, s in _shares(dtype_class, counts).items() if name != without]
+    parts = np.full(len(others), 1 / len(others))
+    shapes = np.array(others)
+    if base is not None:
+        shapes, parts = np.vstack([shapes, base]), np.append(parts / 2, 0.5)
+    at = reference(dtype_class)
+    return lambda X, y: mixture(X, y, shapes, at, parts)
+
+
+def fixed(shares: Array) -> Shape:
+    """These shares, whatever the rows."""
+    return lambda *_: shares
 
 
 def shares_of_relatives(
@@ -140,7 +182,7 @@ def shares_of_relatives(
     at = reference(dtype_class)
     now = shares
     for _ in range(5):
-        scaled = [t.X * level(t.X, t.y, now / at) / t.y[:, None] for t in relatives]
+        scaled = [_with(t.X, False) * level(t.X, t.y, now / at) / t.y[:, None] for t in relatives]
         A = np.concatenate([*scaled, math.sqrt(shrink) * np.diag(at)])
         b = np.concatenate([np.ones(len(A) - len(at)), math.sqrt(shrink) * shares])
         now = nnls(A, b) * at
@@ -148,7 +190,24 @@ def shares_of_relatives(
     return now
 
 
-def drawn_to(shares: Array, dtype_class: str) -> Callable[[Array, Array], Array]:
-    """A fit that is drawn to `shares`."""
+def drawn_to(shape: Shape, dtype_class: str, *, counts: bool = False) -> Solver:
+    """A fit that is drawn to the shares `shape` gives for its rows."""
     at = reference(dtype_class)
-    return lambda X, y: relative_nnls(X, y, shares, at)
+
+    def solve(X: Array, y: Array) -> Array:
+        used = _with(X, counts)
+        return relative_nnls(used, y, shape(used, y), at)
+
+    return solve
+
+
+def counts_help(table: Table) -> tuple[bool, Array, Array]:
+    """Whether the rows left out of a table of many rows are nearer with the executed instructions
+    as a feature (solve.nearer); estimate / measured of each row without and with them."""
+    off = []
+    for counts in (False, True):
+        shape = mixed(table.dtype_class, table.name, counts=counts)
+        solve = drawn_to(shape, table.dtype_class, counts=counts)
+        off.append(left_out(table.X, table.Z, table.y, range(len(table.y)), solve))
+    without, with_them = off
+    return nearer(np.abs(np.log(with_them)), np.abs(np.log(without))), without, with_them

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_sdk.benchmark.executed import CountScore, count_model, counted
 from edge_sdk.benchmark.features import Array
 from edge_sdk.benchmark.fit import TABLE_ROWS, UNCALIBRATED, shape_for
+from edge_sdk.benchmark.ratios import both_timed, left_out_errors
 from edge_sdk.benchmark.simulations import (
     NEAR,
     anchored_rate,
@@ -33,9 +35,13 @@ from edge_sdk.benchmark.solve import (
 )
 from edge_sdk.benchmark.tables import (
     Key,
+    Shape,
     Table,
+    counts_help,
     drawn_to,
+    fixed,
     held_out,
+    mixed,
     shares_of_relatives,
     shipped_tables,
     usual_shares,
@@ -79,7 +85,8 @@ class TableScore:
     """One table and dtype class. one_out: each row left out; group_out: each (model, alpha);
     v1_to_v2: V2 by V1's rows alone, and rescaled: with V2's largest row for the level. coverage:
     share of rows inside the interval that the other rows' errors state. corrected: whether
-    neighbours' residuals help. macs, scaling: the two simpler models, a row left out."""
+    neighbours' residuals help. counts: whether executed instructions are a feature; without_counts,
+    with_counts: a row left out, either way. macs, scaling: the two simpler models, likewise."""
 
     table: str
     dtype_class: str
@@ -87,6 +94,9 @@ class TableScore:
     device: str
     runtime: str
     corrected: bool
+    counts: bool
+    without_counts: Errors
+    with_counts: Errors
     one_out: Errors
     group_out: Errors
     v1_to_v2: Errors | None
@@ -121,10 +131,27 @@ class CalibrationScore:
 
 
 @dataclass(frozen=True)
+class RatioScore:
+    """A table that times int8 and float on a counted core: their ratio in latency and in executed
+    instructions, means over its models. by_instructions, by_latency: how far off int8 is from
+    float with the table left out, by instructions and by the plain ratio of the others."""
+
+    table: str
+    cpu: str
+    models: int
+    latency: float
+    instructions: float
+    by_instructions: float
+    by_latency: float
+
+
+@dataclass(frozen=True)
 class Validation:
     tables: tuple[TableScore, ...]
     anchors: tuple[AnchorScore, ...]
     calibrations: tuple[CalibrationScore, ...]
+    ratios: tuple[RatioScore, ...]
+    counts: tuple[CountScore, ...]
 
 
 def errors_of(ratio: Array) -> Errors:
@@ -145,6 +172,11 @@ def validate() -> Validation:
         tables=tuple(score_table(table) for table in found),
         anchors=tuple(_anchors()),
         calibrations=tuple(_calibrations()),
+        ratios=tuple(
+            RatioScore(b.table, b.cpu, b.models, b.latency, b.instructions, *left_out_errors(b))
+            for b in both_timed()
+        ),
+        counts=tuple(count_model(*key).score for key in counted()),
     )
 
 
@@ -153,7 +185,9 @@ def score_table(whole: Table) -> TableScore:
     hidden = held_out(whole)
     table, unseen = whole.only(~hidden), whole.only(hidden)
     X, Z, y = table.X, table.Z, table.y
-    solve = drawn_to(usual_shares(whole.dtype_class, whole.name), whole.dtype_class)
+    counts, without, with_them = counts_help(table)
+    shape = mixed(whole.dtype_class, whole.name, counts=counts)
+    solve = drawn_to(shape, whole.dtype_class, counts=counts)
     correct = correction_helps(X, Z, y, solve)
     one_out = left_out(X, Z, y, range(len(y)), solve, correct=correct)
     group_out = left_out(X, Z, y, [key[:2] for key in table.keys], solve, correct=correct)
@@ -168,6 +202,9 @@ def score_table(whole: Table) -> TableScore:
         device=whole.rows[0].device,
         runtime=whole.rows[0].runtime,
         corrected=correct,
+        counts=counts,
+        without_counts=errors_of(without),
+        with_counts=errors_of(with_them),
         one_out=errors_of(one_out),
         group_out=errors_of(group_out),
         v1_to_v2=v1_to_v2,
@@ -243,8 +280,8 @@ def _anchors() -> list[AnchorScore]:
         profile = load_profile(name)
         latency = profile.latency[dtype_class]
         own = tables[latency.table, dtype_class]
-        shares = shape_for(profile, latency, dtype_class)
-        made.append(AnchorScore(name, dtype_class, False, _each_left_out(own, shares)))
+        shape = shape_for(profile, latency, dtype_class)
+        made.append(AnchorScore(name, dtype_class, False, _each_left_out(own, shape)))
         strangers = [
             table
             for (other, kind), table in tables.items()
@@ -253,12 +290,12 @@ def _anchors() -> list[AnchorScore]:
         ]
         usual = usual_shares(dtype_class, own.name)
         strict = shares_of_relatives(strangers, usual, dtype_class)
-        made.append(AnchorScore(name, dtype_class, True, _each_left_out(own, strict)))
+        made.append(AnchorScore(name, dtype_class, True, _each_left_out(own, fixed(strict))))
     return made
 
 
-def _each_left_out(own: Table, shares: Array) -> tuple[Point, ...]:
-    solve = drawn_to(shares, own.dtype_class)
+def _each_left_out(own: Table, shape: Shape) -> tuple[Point, ...]:
+    solve = drawn_to(shape, own.dtype_class)
     ratio = left_out(own.X, own.Z, own.y, range(len(own.y)), solve)
     work = mult_adds(own.X)
     points: list[Point] = []

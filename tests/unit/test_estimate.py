@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 from edge_sdk.benchmark.estimate import (
     RUNTIME_BYTES,
     UNSEEN_FAMILY,
+    NoEvidenceError,
+    _interval,
     battery,
     estimate,
     family_of,
     published_rows,
 )
-from edge_sdk.benchmark.features import FEATURES, breakdown, features
+from edge_sdk.benchmark.features import FEATURES, breakdown, coordinates, features
 from edge_sdk.benchmark.fit import read_fit
 from edge_sdk.benchmark.published import read_table
+from edge_sdk.benchmark.ratios import int4_by_int8, int8_by_float
 from edge_sdk.cost import KINDS, LayerCost, ModelCost, cost_of_architecture
 from edge_sdk.errors import ModelError, ProfileError, UsageError
 from edge_sdk.profiles import load_profile, profile_names
@@ -146,7 +149,7 @@ def test_a_family_the_fit_has_not_seen_is_said_and_widens_the_interval():
 
 
 def test_a_size_outside_a_table_is_said_and_widens_the_interval():
-    profile = PROFILES["rpi4-armnn"]
+    profile = PROFILES["hikey960"]
     inside = estimate(cost_of_architecture("mobilenet_v1"), profile)
     outside = estimate(cost_of_architecture("mobilenet_v1", 1.0, 448), profile)
     assert inside.warnings == ()
@@ -164,10 +167,14 @@ def test_the_interval_of_a_fit_to_few_rows_grows_with_the_distance_from_them():
 
 
 def test_a_width_the_table_has_not_is_less_sure():
-    profile = PROFILES["xavier-cpu"]
-    int8 = [cost_of_architecture("mobilenet_v1", a, dtype="int8") for a in (0.5, 0.6)]
-    known, other = (width(estimate(cost, profile)) for cost in int8)
-    assert other > known
+    """Before the floor, which here holds for both."""
+    fit = read_fit(PROFILES["xavier-cpu"]).fits["int8"]
+    own = []
+    for alpha in (0.5, 0.6):
+        x = features(cost := cost_of_architecture("mobilenet_v1", alpha, dtype="int8"), "int8")
+        own.append(_interval(float(x[:3].sum()), coordinates(cost, x)[1], family_of(cost), fit)[0])
+    assert own == [fit.spread_row, fit.spread_group]
+    assert own[0] < own[1]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +185,7 @@ def test_a_width_the_table_has_not_is_less_sure():
         ("int8", "float32", "float", "float activations"),
         ("int8", "int8", "int8", ""),
         ("uint8", "uint8", "int8", ""),
-        ("int4", "int8", "int8", "int4 MobileNet is published anywhere: there is no evidence"),
+        ("int4", "int8", "int8", "int4 MobileNet is published anywhere: estimated from executed"),
         ("int8", "int16", "int8", "int16 activations"),
     ],
 )
@@ -203,10 +210,52 @@ def test_a_model_without_work_is_refused():
 
 
 def test_a_class_the_profile_has_not_is_refused():
+    int8 = cost_of_architecture("mobilenet_v1", dtype="int8")
+    said = r"no evidence for int8 models on profile hikey960-armnn: it has float .*as 4x Cortex-A73"
+    with pytest.raises(NoEvidenceError, match=said):
+        estimate(int8, PROFILES["hikey960-armnn"])
     profile = PROFILES["rpi4"]
-    floats = dataclasses.replace(profile, latency={"float": profile.latency["float"]})
-    with pytest.raises(ProfileError, match="rpi4 states no latency for int8 models; it has: float"):
-        estimate(cost_of_architecture("mobilenet_v1", dtype="int8"), floats)
+    integers = dataclasses.replace(profile, latency={"int8": profile.latency["int8"]})
+    with pytest.raises(NoEvidenceError, match=r"no evidence for float .*it has int8 measurements"):
+        estimate(cost_of_architecture("mobilenet_v1"), integers)
+
+
+def test_int4_on_a_counted_core_is_int8_times_what_is_executed():
+    for name, core in (("rpi-zero2w", "A53"), ("rpi4", "A72"), ("rpi5", "A76")):
+        for arch in ("mobilenet_v1", "mobilenet_v2"):
+            int8, int4 = (
+                estimate(cost_of_architecture(arch, dtype=d), PROFILES[name])
+                for d in ("int8", "int4")
+            )
+            cost = cost_of_architecture(arch, dtype="int4")
+            borrowed = int4_by_int8(cost, f"cortex-{core.lower()}")
+            assert int4.latency_ms == pytest.approx(int8.latency_ms * borrowed.factor)
+            assert width(int4) == pytest.approx(width(int8) + borrowed.uncertainty)
+            assert (
+                f"no int4 timing has been published: as Cortex-{core}"
+                in int4.evidence[-1] + (int4.evidence[-2])
+            )
+            assert sum(int4.breakdown_ms.values()) == pytest.approx(int4.latency_ms)
+    # Nothing was counted as a Cortex-A75: the estimate is int8's, and says so.
+    pixel3 = [
+        estimate(cost_of_architecture("mobilenet_v1", dtype=d), PROFILES["pixel3"])
+        for d in ("int8", "int4")
+    ]
+    assert pixel3[0].latency_ms == pixel3[1].latency_ms
+    assert "no evidence" in pixel3[1].warnings[0]
+
+
+@pytest.mark.parametrize("name", ["rpi4-armnn", "rk3399-armnn"])
+def test_int8_without_a_timing_is_float_times_what_is_executed(name):
+    made = estimate(cost_of_architecture("mobilenet_v1", dtype="int8"), PROFILES[name])
+    plain = estimate(cost_of_architecture("mobilenet_v1"), PROFILES[name])
+    borrowed = int8_by_float(cost_of_architecture("mobilenet_v1", dtype="int8"), "cortex-a72")
+    assert made.dtype_class == "int8"
+    assert made.latency_ms == pytest.approx(plain.latency_ms * borrowed.factor)
+    assert width(made) == pytest.approx(width(plain) + borrowed.uncertainty)
+    assert made.weight_bytes < plain.weight_bytes / 3
+    assert "no evidence for int8 models on this profile" in made.warnings[0]
+    assert any("no int8 timing of this device and runtime" in text for text in made.evidence)
 
 
 def test_the_evidence_names_rows_runtime_and_errors():

@@ -10,7 +10,8 @@ from edge_sdk.benchmark.estimate import estimate
 from edge_sdk.benchmark.features import features
 from edge_sdk.benchmark.fit import fit_all, fit_class, fit_profile, read_fit
 from edge_sdk.benchmark.published import CLASS_OF_DTYPE, COLUMNS, published_rows, read_table
-from edge_sdk.benchmark.tables import held_out, shipped_tables, usual_shares
+from edge_sdk.benchmark.solve import nnls
+from edge_sdk.benchmark.tables import _shares, held_out, shipped_tables
 from edge_sdk.cost import ARCHITECTURES, cost_of_architecture
 from edge_sdk.errors import EdgeError, ProfileError
 from edge_sdk.profiles import load_profile, profile_names
@@ -54,7 +55,7 @@ clock_ghz = []
 uncertainty = 0.0
 reason = "none"
 """
-TRUTH = np.array([0.05, 0.4, 0.1, 0.02, 0.01, 0.03, 0.5, 1.5])
+TRUTH = np.array([0.05, 0.4, 0.1, 0.02, 0.01, 0.03, 0.5, 0.0, 1.5])
 
 
 def row(model, alpha, size, ms, dtype="float32", device="My board"):
@@ -104,8 +105,12 @@ def test_a_fit_to_two_rows_meets_them_and_takes_its_shape_from_elsewhere(tmp_pat
     assert fit.basis == "anchored"
     assert fit.fit_error < 0.02
     assert fit.rate > 0
-    usual = usual_shares("float", "mine")
-    assert list(fit.shares.values()) == pytest.approx(usual, rel=1e-4)
+    shapes = np.array([*_shares("float", counts=False).values()])
+    own = np.array(list(fit.shares.values()))
+    assert own.sum() == pytest.approx(1, rel=1e-4)
+    # A mixture: of parts that are none negative, and in sum 1.
+    parts = nnls(np.vstack([shapes.T, np.ones(len(shapes))]), np.append(own, 1.0))
+    assert parts @ shapes == pytest.approx(own, abs=1e-4)
 
 
 def test_relatives_give_the_shape_whatever_their_level(tmp_path):

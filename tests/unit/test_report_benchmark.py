@@ -14,7 +14,7 @@ from edge_sdk.artifact import Check, Gate, Manifest, Sample, Source, TensorInfo,
 from edge_sdk.benchmark.emulate import Counted, Counts
 from edge_sdk.benchmark.estimate import Battery, Estimate
 from edge_sdk.benchmark.measure import Conditions, Machine, Measurement, OpTime, State
-from edge_sdk.benchmark.run import Benchmark
+from edge_sdk.benchmark.run import Benchmark, Missing
 from edge_sdk.cli import cli
 from edge_sdk.files import sha256
 from edge_sdk.preprocess import Preprocess
@@ -117,6 +117,14 @@ def test_every_figure_has_its_kind_interval_and_notes() -> None:
     assert "pidramble power measurements" in text  # a published figure's source
     assert "google/XNNPACK README.md" in text
     assert "edge-sdk 0" in text
+
+
+def test_a_profile_without_evidence_says_so_in_its_row() -> None:
+    missing = Missing("hikey960-armnn", "no evidence for int8 models on profile hikey960-armnn")
+    text = page([replace(bench("net", None), missing=(missing,))], [None], [])
+    rows = " | ".join(checked(text).cells)
+    assert "hikey960-armnn | no evidence | - | - | - | - | - | - | 1" in rows
+    assert "no evidence for int8 models on profile hikey960-armnn" in text
 
 
 def test_what_is_not_defined_is_a_dash_and_not_drawn() -> None:

@@ -7,6 +7,7 @@ off goes on where it was:
     root/   Python and the C++ library for arm64, unpacked packages and nothing configured
     site/   the aarch64 wheels of ai-edge-litert and NumPy
     cpu/    per core a view of root/ with that core's /proc/cpuinfo, for qemu's -L
+    python-arm64   runs the root's Python, as a command that is its own sys.executable
     count.so, arm64.json
 """
 
@@ -16,6 +17,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,7 @@ from edge_sdk.errors import BackendError
 from edge_sdk.files import whole_folder, write_whole
 
 LITERT = "2.3.0"
+WRAPPER = "python-arm64"
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64")
 SOURCE = Path(__file__).with_name("count.c")
@@ -56,6 +59,7 @@ def build(
     compile_plugin(compiler, qemu, folder / PLUGIN)
     for name in CPUS:
         link_view(folder, name)
+    write_wrapper(folder, python)
     record = {"python": python, "litert": litert, "qemu": qemu}
     write_whole(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
@@ -177,6 +181,22 @@ def link_view(folder: Path, cpu: str) -> None:
         link = view / part
         link.unlink(missing_ok=True)
         link.symlink_to(Path("..", "..", "root", part))
+
+
+def write_wrapper(folder: Path, python: str) -> None:
+    """The root's Python as a Cortex-A72 by one command: what a benchmark over SSH takes as
+    --remote-python. It names itself as qemu's -0, so that Python starts it again for a worker."""
+    view = folder / "cpu" / "cortex-a72"
+    # A worker's own PYTHONPATH comes first.
+    text = (
+        "#!/bin/sh\n"
+        f"export PYTHONHOME={shlex.quote(str(view / 'usr'))}\n"
+        f'export PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}"{shlex.quote(str(folder / "site"))}\n'
+        f"exec {QEMU} -0 {shlex.quote(str(folder / WRAPPER))} -cpu cortex-a72 "
+        f'-L {shlex.quote(str(view))} {shlex.quote(str(view / "usr" / "bin" / python))} "$@"\n'
+    )
+    write_whole(folder / WRAPPER, text.encode())
+    (folder / WRAPPER).chmod(0o755)
 
 
 def _run(
