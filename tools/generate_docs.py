@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: docs/profiles.md and docs/cli.md.
+"""Writes the pages made from the code: docs/profiles.md, docs/cim-profiles.md and docs/cli.md.
 
 A test compares them with what this would write, so they cannot drift.
 """
@@ -13,6 +13,7 @@ import click
 
 from edge_sdk.benchmark.profiles_page import profiles_page
 from edge_sdk.cli import cli
+from edge_sdk.report_cim import cim_profiles_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -48,6 +49,7 @@ def _commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click
 def main() -> None:
     DOCS.mkdir(exist_ok=True)
     (DOCS / "profiles.md").write_text(profiles_page(), encoding="utf-8")
+    (DOCS / "cim-profiles.md").write_text(cim_profiles_page(), encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
 
 

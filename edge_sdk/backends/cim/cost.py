@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from edge_sdk.backends.cim.cells import slice_count
 from edge_sdk.backends.cim.kernel import Kernel
-from edge_sdk.backends.cim.mapping import LayerMapping, Mapping, input_bits, map_network, slices_of
+from edge_sdk.backends.cim.mapping import LayerMapping, Mapping, map_network
 from edge_sdk.backends.cim.profile import CimProfile
 from edge_sdk.errors import ProfileError
 
@@ -53,10 +54,10 @@ def cost_of_network(kernels: Sequence[Kernel], profile: CimProfile) -> CimCost:
     """A chip that is too small without reload is costed as if it had arrays enough; the mapping
     says so. Raises UsageError for a kernel that no array can hold."""
     mapping, costs = map_network(kernels, profile), profile.costs
-    together = [
-        max((Counter(b.layer for b in blocks)[i] for blocks in mapping.bins), default=1) or 1
-        for i in range(len(mapping.layers))
-    ]
+    together = [1] * len(mapping.layers)
+    for blocks in mapping.bins:
+        for i, count in Counter(b.layer for b in blocks).items():
+            together[i] = max(together[i], count)
     each = zip(kernels, mapping.layers, together, strict=True)
     layers = tuple(_layer(k, m, profile, n) for k, m, n in each)
     reload_us = mapping.reload_rows * costs.program_us
@@ -88,7 +89,8 @@ def _layer(kernel: Kernel, m: LayerMapping, profile: CimProfile, together: int) 
     are read one after the other. Activations are fetched from memory for every position
     (nothing is kept between windows) and written once, in whole bits; partial sums of row blocks
     travel in as many bytes as the converter's bits need."""
-    c, bits = profile.costs, input_bits(kernel)
+    c = profile.costs
+    bits = min(profile.dac.bits, max(1, (kernel.input_high - kernel.input_low).bit_length()))
     cells = 2 if profile.cells.mapping == "balanced" else 1
     fetched = m.positions * (m.mult_adds // m.positions if m.how == "digital" else m.rows)
     if m.how == "column-serial":
@@ -107,19 +109,19 @@ def _layer(kernel: Kernel, m: LayerMapping, profile: CimProfile, together: int) 
         "shift_add": m.adc_conversions * c.shift_add_pj,
         "sram": (fetched + written) * bits / 8 * c.sram_pj,
         "interconnect": moved * c.interconnect_pj,
-        "digital": m.mult_adds * c.mac_pj if m.how == "digital" else 0.0,
+        "digital": written * c.output_pj + (m.mult_adds * c.mac_pj if m.how == "digital" else 0.0),
     }
     if m.how == "digital":
         latency_us = m.mult_adds / c.mac_per_ns / 1e3
     else:
-        latency_us = m.steps * together * _read_ns(profile, bits) / 1e3
+        latency_us = m.steps * together * _read_ns(profile, m.cycles) / 1e3
     return LayerCost(m.name, latency_us, {k: v / 1e6 for k, v in picojoules.items()})
 
 
-def _read_ns(profile: CimProfile, bits: int) -> float:
-    """Of an array, for inputs of so many bits: only a serial input takes a bit after the other."""
+def _read_ns(profile: CimProfile, cycles: int) -> float:
+    """Of an array; a serial input takes as many cycles as it has digits."""
     array = profile.array
-    share = bits / profile.dac.bits if profile.dac.mode == "serial" else 1.0
+    share = cycles / profile.dac.bits if profile.dac.mode == "serial" else 1.0
     return array.overhead_ns + (array.read_ns - array.overhead_ns) * share
 
 
@@ -147,7 +149,7 @@ def peak(profile: CimProfile) -> tuple[float, float]:
 def _full_read(profile: CimProfile) -> tuple[float, float, float]:
     """(operations, ns, pJ) of one read of one full array, without static power."""
     a, c = profile.array, profile.costs
-    slices = slices_of(c.peak_weight_bits, profile.cells)
+    slices = slice_count(c.peak_weight_bits, profile.cells)
     weights = a.columns // slices
     cycles = c.peak_input_bits if profile.dac.mode == "serial" else 1
     cells = a.rows * weights * slices * cycles * (2 if profile.cells.mapping == "balanced" else 1)
@@ -155,7 +157,7 @@ def _full_read(profile: CimProfile) -> tuple[float, float, float]:
     energy = a.rows * c.dac_pj + cells * c.cell_fj / 1e3 + conversions * c.shift_add_pj
     if not profile.adc.ideal:
         energy += conversions * c.adc_pj
-    return 2.0 * a.rows * weights, _read_ns(profile, c.peak_input_bits), energy
+    return 2.0 * a.rows * weights, _read_ns(profile, cycles), energy
 
 
 def calibrated(profile: CimProfile) -> CimProfile:

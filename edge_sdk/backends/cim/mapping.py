@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edge_sdk.backends.cim.cells import slice_count
+from edge_sdk.backends.cim.converters import drive
 from edge_sdk.backends.cim.kernel import Kernel
-from edge_sdk.backends.cim.profile import Cells, CimProfile, Depthwise
+from edge_sdk.backends.cim.profile import CimProfile, Depthwise
 from edge_sdk.errors import UsageError
 
 How = Literal["array", "digital", "packed", "column-serial", "dense"]
@@ -133,16 +135,10 @@ def require_fit(mapping: Mapping, profile: CimProfile) -> None:
         )
 
 
-def slices_of(bits: int, cells: Cells) -> int:
-    """Columns that a weight is sliced over. A balanced pair holds the sign, too."""
-    magnitude = bits - 1 if cells.mapping == "balanced" else bits
-    return max(1, -(-magnitude // cells.bits))
-
-
 def map_layer(kernel: Kernel, profile: CimProfile, index: int = 0) -> LayerMapping:
     """Raises UsageError for a kernel that no array of the profile can hold."""
     how: How = profile.layers.depthwise if kernel.kind == "depthwise" else "array"
-    slices = slices_of(kernel.bits, profile.cells)
+    slices = slice_count(kernel.bits, profile.cells)
     wide = profile.array.columns // slices
     if wide < 1:
         raise UsageError(
@@ -169,7 +165,7 @@ def _dense(
     rows = kernel.rows * (kernel.inputs if how == "dense" else 1)
     row_parts = _parts(rows, profile.array.rows)
     column_parts = [n * slices for n in _parts(kernel.outputs, wide)]
-    positions, (passes, cycles) = math.prod(kernel.positions), _repeats(kernel, profile)
+    positions, cycles = math.prod(kernel.positions), cycles_of(kernel, profile)
     filled = rows * kernel.outputs if profile.layers.zero_cells == "noisy" else kernel.weights.size
     return LayerMapping(
         name=kernel.name,
@@ -184,11 +180,11 @@ def _dense(
         positions=positions,
         outputs=kernel.outputs,
         cycles=cycles,
-        steps=positions * passes,
-        mvms=positions * passes * len(row_parts) * len(column_parts),
-        adc_conversions=positions * passes * cycles * len(row_parts) * sum(column_parts),
-        dac_conversions=positions * passes * rows * len(column_parts),
-        cell_reads=positions * passes * cycles * filled * slices,
+        steps=positions,
+        mvms=positions * len(row_parts) * len(column_parts),
+        adc_conversions=positions * cycles * len(row_parts) * sum(column_parts),
+        dac_conversions=positions * rows * len(column_parts),
+        cell_reads=positions * cycles * filled * slices,
         mult_adds=kernel.mult_adds,
     )
 
@@ -199,7 +195,7 @@ def _packed(
     """Each channel's column has rows of its own: a block diagonal of `channels` per array."""
     parts = _parts(kernel.outputs, channels)
     whole = _column_serial(kernel, profile, index, slices, kernel.outputs)
-    positions, (passes, cycles) = math.prod(kernel.positions), _repeats(kernel, profile)
+    positions, cycles = math.prod(kernel.positions), cycles_of(kernel, profile)
     filled = (
         sum(kernel.rows * n * n for n in parts)
         if profile.layers.zero_cells == "noisy"
@@ -212,9 +208,9 @@ def _packed(
         column_blocks=len(parts),
         blocks=tuple(Block(index, kernel.rows * n, n * slices) for n in parts),
         use=_use(kernel, profile, slices, len(parts)),
-        steps=positions * passes,
-        mvms=positions * passes * len(parts),
-        cell_reads=positions * passes * cycles * filled * slices,
+        steps=positions,
+        mvms=positions * len(parts),
+        cell_reads=positions * cycles * filled * slices,
     )
 
 
@@ -223,8 +219,8 @@ def _column_serial(
 ) -> LayerMapping:
     """Channels share rows; a read gives one channel, so nothing else is on its column."""
     parts = _parts(kernel.outputs, wide)
-    positions, (passes, cycles) = math.prod(kernel.positions), _repeats(kernel, profile)
-    reads = positions * passes * kernel.outputs
+    positions, cycles = math.prod(kernel.positions), cycles_of(kernel, profile)
+    reads = positions * kernel.outputs
     return LayerMapping(
         name=kernel.name,
         how="column-serial",
@@ -238,7 +234,7 @@ def _column_serial(
         positions=positions,
         outputs=kernel.outputs,
         cycles=cycles,
-        steps=positions * passes * max(parts),
+        steps=positions * max(parts),
         mvms=reads,
         adc_conversions=reads * cycles * slices,
         dac_conversions=reads * kernel.rows,
@@ -276,17 +272,9 @@ def _parts(count: int, most: int) -> list[int]:
     return [most] * full + [rest] * (rest > 0)
 
 
-def _repeats(kernel: Kernel, profile: CimProfile) -> tuple[int, int]:
-    """(reads per position, conversions of a column per read). Inputs of more bits than the
-    converter takes are read in parts."""
-    bits = input_bits(kernel)
-    if profile.dac.mode == "serial":
-        return 1, bits
-    return -(-bits // profile.dac.bits), 1
-
-
-def input_bits(kernel: Kernel) -> int:
-    return max(1, (kernel.input_high - kernel.input_low).bit_length())
+def cycles_of(kernel: Kernel, profile: CimProfile) -> int:
+    """Conversions of a column per read: one, or one per digit of a serial input."""
+    return max(1, drive(kernel, profile.dac).digits)
 
 
 def _use(kernel: Kernel, profile: CimProfile, slices: int, arrays: int) -> float:
@@ -302,22 +290,25 @@ def share_arrays(blocks: Sequence[Block], profile: CimProfile) -> tuple[tuple[Bl
 
     A shelf is a band of rows; blocks stand side by side on it. One at a time is read."""
     bins: list[list[Block]] = []
-    shelves: list[tuple[int, int, int]] = []  # array, its rows, columns that are taken
-    heights: list[int] = []  # rows taken of each array
+    shelves: list[list[int]] = []  # array, rows, columns left; only where a block may still stand
+    open_arrays: dict[int, int] = {}  # rows left
+    narrowest = min((b.columns for b in blocks), default=1)
+    lowest = min((b.rows for b in blocks), default=1)
     for block in sorted(blocks, key=lambda b: (-b.rows, -b.columns)):
-        for i, (array, rows, taken) in enumerate(shelves):
-            if block.rows <= rows and taken + block.columns <= profile.array.columns:
-                shelves[i] = (array, rows, taken + block.columns)
-                break
-        else:
-            free = (a for a, h in enumerate(heights) if h + block.rows <= profile.array.rows)
-            array = next(free, len(bins))
+        shelf = next((s for s in shelves if block.rows <= s[1] and block.columns <= s[2]), None)
+        if shelf is None:
+            array = next((a for a, left in open_arrays.items() if block.rows <= left), len(bins))
             if array == len(bins):
                 bins.append([])
-                heights.append(0)
-            heights[array] += block.rows
-            shelves.append((array, block.rows, block.columns))
-        bins[array].append(block)
+            left = open_arrays.pop(array, profile.array.rows) - block.rows
+            if left >= lowest:
+                open_arrays[array] = left
+            shelf = [array, block.rows, profile.array.columns]
+            shelves.append(shelf)
+        shelf[2] -= block.columns
+        if shelf[2] < narrowest:
+            shelves.remove(shelf)
+        bins[shelf[0]].append(block)
     return tuple(map(tuple, bins))
 
 

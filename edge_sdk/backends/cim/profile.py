@@ -163,7 +163,8 @@ class Layers:
 class Costs:
     """Energies in picojoules. adc_pj: per conversion. dac_pj: per input per MVM. cell_fj: per cell
     per MVM, femtojoules. shift_add_pj: per conversion. sram_pj, interconnect_pj: per byte of
-    activations. mac_pj: per digital 8-bit Mult-Add. mac_per_ns: digital Mult-Adds per nanosecond.
+    activations. mac_pj: per digital 8-bit Mult-Add. output_pj: rescaling of an output, digital.
+    mac_per_ns: digital Mult-Adds per nanosecond.
     program_uj, program_us: per array row written. static_mw: of the chip while it runs.
     peak_tops, peak_tops_per_w: quoted for the chip, for weights and inputs of peak_*_bits; 0: not
     quoted. area_mm2: 0: not known."""
@@ -184,6 +185,7 @@ class Costs:
     area_mm2: float
     peak_weight_bits: int = 8
     peak_input_bits: int = 8
+    output_pj: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,7 @@ def load_cim_profile(name_or_path: str) -> CimProfile:
 
     Raises UsageError for an unknown name or mode, with near misses, and ProfileError for a file
     that is missing or wrong, with the key."""
-    for whole, mode in ((name_or_path, ""), _split(name_or_path)):
+    for whole, mode in ((name_or_path, None), _split(name_or_path)):
         if whole.endswith(".toml"):
             read = _read(Path(whole), whole)
         elif match := [n for n in cim_profile_names() if n.lower() == whole.lower()]:
@@ -326,7 +328,7 @@ def load_cim_profile(name_or_path: str) -> CimProfile:
                 raise ProfileError(f"{match[0]}.toml: name is '{read.name}', must be '{match[0]}'")
         else:
             continue
-        return in_mode(read, mode) if mode else read
+        return read if mode is None else in_mode(read, mode)
     message = unknown_name("compute-in-memory profile", name_or_path, cim_profile_names())
     raise UsageError(f"{message} Your own profile: the path of a .toml file.")
 
