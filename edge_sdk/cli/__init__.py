@@ -10,6 +10,7 @@ from edge_sdk import __version__
 from edge_sdk.cli import (
     benchmark,
     bundle,
+    cim,
     classify,
     compare,
     convert,
@@ -34,6 +35,7 @@ COMMANDS = (
     classify.simulate,
     data.data,
     train.train,
+    cim.cim,
     bundle.bundle,
     keys.keys,
 )

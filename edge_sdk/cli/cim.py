@@ -1,0 +1,103 @@
+"""`edge-sdk cim`: a model on emulated compute-in-memory chips."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_sdk.cli.options import Bars
+from edge_sdk.errors import UsageError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.option(
+    "--profile", required=True, metavar="NAME", help="cim-nor-generic, ...; or a .toml file."
+)
+@click.option("--data", type=PATH, help="Labelled images; without them: what it takes and costs.")
+@click.option(
+    "--split-file",
+    type=PATH,
+    metavar="CSV",
+    help="A training's split.csv: judge its test part, calibrate converters on its training part.",
+)
+@click.option("--calibration", type=PATH, help="Images to calibrate converters on.")
+@click.option("--calibration-images", default=64, show_default=True, help="At most this many.")
+@click.option("--chips", default=10, show_default=True, help="Chips a setting, each a seed.")
+@click.option("--time", "times", default="0s", show_default=True, help="As 0s,1h,1d,30d.")
+@click.option("--temperature", "temperatures", help="Degrees C, as 25,55,85 [the reference].")
+@click.option("--adc-bits", help="As 4,6,8: each at the first time and temperature.")
+@click.option("--programming", help="% of the largest conductance, as 0,1,2,4; as --adc-bits.")
+@click.option("--digital", default="", help="Layers kept off the arrays, by name, with commas.")
+@click.option("--images", default=0, help="Judge at most this many [all].")
+@click.option("--processes", type=int, help="At a time [one a core].")
+@click.option("--rows", type=PATH, help="Keep each chip's result here, and go on from them.")
+@click.option("--html", type=PATH, help="Also write a page with plots.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def cim(model: Path, profile: str, html: Path | None, as_json: bool, **given: Any) -> None:
+    """Run MODEL on emulated compute-in-memory chips: accuracy, fit, time and energy.
+
+    MODEL is an artifact, a quantised .tflite, or the integer model that `train --qat w4a4` ends
+    in. Every layer is executed as the chip of the profile would, for every chip drawn.
+    """
+    from edge_sdk import report_chips
+    from edge_sdk.backends.cim.cost import cost_of_network
+    from edge_sdk.backends.cim.deployed import open_deployed
+    from edge_sdk.backends.cim.profile import load_cim_profile
+    from edge_sdk.runtime import load_model
+    from edge_sdk.strict import to_plain
+
+    described = load_cim_profile(profile)
+    loaded = load_model(model)
+    cost = cost_of_network(open_deployed(loaded.path).kernels, described)
+    result = None
+    if given["data"] is not None:
+        from edge_sdk.chips.run import run_chips
+
+        with Bars() as bars:
+            result = run_chips(_request(model, profile, given), bars)
+    elif html is not None or given["rows"] is not None:
+        raise UsageError("--html and --rows are of an experiment: give --data too")
+    if html is not None and result is not None:
+        report_chips.write_page(html, result, cost, described)
+    if as_json:
+        plain = {"cost": to_plain(cost), "experiment": to_plain(result)}
+        click.echo(json.dumps(plain, ensure_ascii=False))
+        return
+    click.echo(report_chips.cost_text(loaded.name, cost))
+    if result is not None:
+        click.echo("\n" + report_chips.chips_text(result))
+
+
+def _request(model: Path, profile: str, given: dict[str, Any]) -> Any:
+    from edge_sdk.chips.settings import ChipsRequest, duration, numbers
+
+    def optional(option: str, text: str | None) -> list[float]:
+        return [] if text is None else list(numbers(option, text))
+
+    bits = optional("--adc-bits", given["adc_bits"])
+    if any(b != int(b) for b in bits):
+        raise UsageError(f"--adc-bits {given['adc_bits']}: expected whole numbers, as 4,6,8")
+    return ChipsRequest(
+        model=model,
+        profile=profile,
+        data=given["data"],
+        chips=given["chips"],
+        times=tuple(duration(text) for text in given["times"].split(",")),
+        temperatures=tuple(optional("--temperature", given["temperatures"])) or (None,),
+        adc_bits=tuple(int(b) for b in bits),
+        programming=tuple(v / 100 for v in optional("--programming", given["programming"])),
+        split_file=given["split_file"],
+        calibration=given["calibration"],
+        images=given["images"],
+        calibration_images=given["calibration_images"],
+        digital=tuple(name for name in given["digital"].split(",") if name),
+        rows=given["rows"],
+        processes=given["processes"] or len(os.sched_getaffinity(0)),
+    )
