@@ -13,6 +13,7 @@ from edge_sdk.backends.cim.array import Desk, Layer
 from edge_sdk.backends.cim.converters import AdcRanges, RangeMeter
 from edge_sdk.backends.cim.kernel import Accumulate, Kernel, Levels
 from edge_sdk.backends.cim.profile import CimProfile, Errors, Spread
+from edge_sdk.backends.cim.sums import exact_sums
 from edge_sdk.errors import ProfileError, UsageError, unknown_name
 
 
@@ -78,25 +79,10 @@ class Chip:
         beside = kernel.kind == "depthwise" and profile.layers.depthwise == "digital"
         return beside or profile.chip.paradigm == "digital" or kernel.name in self.digital
 
-    def __call__(self, kernel: Kernel, levels: Levels) -> npt.NDArray[np.int32]:
+    def __call__(self, kernel: Kernel, levels: Levels) -> Levels:
         if self.is_digital(kernel):
-            return exact(kernel, levels)
+            return exact_sums(kernel, levels)
         return _run(self.layers[kernel.name], levels, self._desk)
-
-
-def exact(kernel: Kernel, levels: Levels) -> npt.NDArray[np.int32]:
-    """The sums without any array."""
-    weights = kernel.weights.astype(np.int64) - kernel.zero
-    flat = weights.reshape(-1, *weights.shape[-1 if kernel.kind == "depthwise" else -2 :])
-    results = []
-    for image in levels:
-        x = array.inputs(kernel, image, kernel.input_zero, np.float64)
-        if kernel.kind == "depthwise":
-            sums = np.einsum("mtc,tc->mc", x, flat)
-        else:
-            sums = x.reshape(len(x), -1) @ flat.reshape(-1, kernel.outputs)
-        results.append(sums.astype(np.int32))
-    return _stacked(kernel, results)
 
 
 def calibrated(
@@ -115,7 +101,7 @@ def calibrated(
 
     def accumulate(kernel: Kernel, levels: Levels) -> Levels:
         if chip.is_digital(kernel):
-            return exact(kernel, levels)
+            return exact_sums(kernel, levels)
         return _run(chip.layers[kernel.name], levels, desk)
 
     run(accumulate)

@@ -105,7 +105,10 @@ def _constant(kernel: Kernel, drive: Drive) -> npt.NDArray[np.int32]:
     -d sum w + rows zero d."""
     distance = kernel.input_zero - drive.reference
     sums = _matrix(kernel).sum(axis=0, dtype=np.int64)
-    return (distance * (kernel.rows * kernel.zero - sums)).astype(np.int32)
+    constant: npt.NDArray[np.int32] = (distance * (kernel.rows * kernel.zero - sums)).astype(
+        np.int32
+    )
+    return constant
 
 
 _Cut = tuple[slice, slice, "npt.NDArray[np.bool_] | None"]
