@@ -228,7 +228,11 @@ OPTIONAL = {"relatives"}
 LEAVES = sorted(_leaves(tomllib.loads(GOOD)))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,  # it is files that are read, on a machine that may be busy
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     leaf=st.sampled_from(LEAVES),
     value=st.one_of(
