@@ -11,8 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_tflite import File
+from PIL import Image
 
+from edge_sdk.artifact import read_artifact
 from edge_sdk.backends.cim.compare import first_difference
+from edge_sdk.backends.cim.network import read_network
+from edge_sdk.convert.default import default_artifacts
+from edge_sdk.preprocess import Encoder, Preprocess, fit_image, to_rgb
 
 pytestmark = pytest.mark.tensorflow  # flatbuffers comes with that extra
 
@@ -298,3 +303,56 @@ def test_float_ends(tmp_path: Path, seed: int, dtype: str) -> None:
     x = f.rng.normal(0, 2, (6, HEIGHT, WIDTH, 3)).astype(np.float32)
     found: Any = first_difference(path, x)
     assert found is None, str(found)
+
+
+# --- whole models on photographs --------------------------------------------------------------
+
+
+def agrees_on(path: Path, spec: Preprocess, files: list[Path], count: int) -> None:
+    """`count` of the files, evenly spaced, a few at a time."""
+    files = files[:: max(1, len(files) // count)][:count]
+    assert len(files) == count
+    network = read_network(path)
+    encode = Encoder(spec, network.input.dtype, network.input.quantisation)
+    for at in range(0, count, 8):
+        images = [fit_image(to_rgb(Image.open(f)), spec) for f in files[at : at + 8]]
+        found = first_difference(path, encode(np.stack(images)))
+        assert found is None, str(found)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["int8", "w4a8"])
+def test_the_embedded_artifacts_on_cells(shared: Path, scheme: str) -> None:
+    (artifact,) = (a for a in default_artifacts() if a.manifest.scheme == scheme)
+    files = sorted((shared / "data/nih-malaria").glob("*/*.webp"))
+    agrees_on(artifact.model, artifact.manifest.preprocess, files, 1000)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "normalise"),
+    [("mobilenet_v1_1.0_224_imagenet", "tf"), ("mobilenet_v2_1.0_224_torchvision", "torch")],
+)
+def test_the_published_mobilenets(
+    shared: Path, tmp_path: Path, edge_sdk: Any, model: str, normalise: str
+) -> None:
+    done = edge_sdk(
+        "convert", shared / "data/weights" / f"{model}.keras", "--to", "int8", "--method",
+        "min-max", "--data", shared / "data/imagenet", "--out", tmp_path, "--normalise", normalise,
+        "--fit", "crop", "--crop-fraction", 0.875, "--calibration", 50, "--samples", 20,
+    )  # fmt: skip
+    # Whether it was accurate enough is not asked here.
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    (folder,) = tmp_path.glob(f"{model}-int8*/")
+    artifact = read_artifact(folder)
+    files = sorted((shared / "data/imagenet/images").iterdir())
+    agrees_on(artifact.model, artifact.manifest.preprocess, files, 50)
+
+
+@pytest.mark.shared
+def test_a_third_party_uint8_file(shared: Path) -> None:
+    path = shared / "data/tflite/mobilenet_v1_0.25_128_quant.tflite"
+    files = sorted((shared / "data/imagenet/images").iterdir())
+    agrees_on(path, Preprocess(128, 128), files, 50)

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_sdk.backends.cim.fixed_point import (
@@ -21,6 +21,7 @@ from edge_sdk.backends.cim.fixed_point import (
 )
 from edge_sdk.backends.cim.sums import levels_of_sums
 
+compiling = settings(deadline=None)  # the first call compiles
 int32s = st.integers(-(2**31), 2**31 - 1)
 
 
@@ -99,6 +100,7 @@ def rescale(rng: np.random.Generator, outputs: int, once: bool) -> Rescale:
 
 
 @pytest.mark.parametrize("once", [False, True])
+@compiling
 @given(seed=st.integers(0, 2**32 - 1), outputs=st.integers(1, 40))
 def test_the_compiled_loop_is_the_formula(seed: int, outputs: int, once: bool) -> None:
     rng = np.random.default_rng(seed)
