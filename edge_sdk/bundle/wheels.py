@@ -30,9 +30,12 @@ from edge_sdk.strict import from_plain, to_plain
 
 LOCK = "wheels.lock.json"
 TIMEOUT_S = 900
-OWN_SUFFIXES = (".py", ".typed", ".toml", ".md", ".csv", ".json", ".sh", ".service", ".conf")
-# The embedded default model stays on the workstation.
-NOT_OWN = ("zoo",)
+OWN_SUFFIXES = (".py", ".typed", ".toml", ".html", ".css", ".js")
+# What trains, converts, measures and makes bundles stays on the workstation; a device classifies.
+NOT_OWN = (
+    "zoo", "train", "convert", "evaluate", "benchmark", "bundle", "device", "fetch", "chips",
+    "backends/cim",
+)  # fmt: skip
 SCRIPTS = {
     "edge-sdk": "edge_sdk.cli:main",
     "edge-sdk-device": "edge_sdk.ondevice.program:main",
@@ -213,16 +216,14 @@ def own_wheel() -> tuple[str, bytes]:
 
 
 def _own_files() -> list[tuple[str, bytes]]:
-    import device_profiles
-
-    found = []
-    for package in (edge_sdk, device_profiles):
-        top = Path(str(package.__file__)).parent
-        for path in sorted(top.rglob("*")):
-            inside = path.relative_to(top)
-            if path.suffix in OWN_SUFFIXES and path.is_file() and inside.parts[0] not in NOT_OWN:
-                found.append((f"{top.name}/{inside.as_posix()}", path.read_bytes()))
-    return found
+    top = Path(edge_sdk.__file__).parent
+    inside = {p.relative_to(top).as_posix(): p for p in top.rglob("*") if p.suffix in OWN_SUFFIXES}
+    left_out = tuple(f"{name}/" for name in NOT_OWN)
+    return [
+        (f"edge_sdk/{name}", path.read_bytes())
+        for name, path in sorted(inside.items())
+        if path.is_file() and not name.startswith(left_out)
+    ]
 
 
 def _urlsafe(data: bytes) -> str:

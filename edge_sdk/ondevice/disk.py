@@ -1,7 +1,7 @@
 """Every change that the installer makes to the disk, one step at a time.
 
-`before` is called with the name of a step right before it is made. It does nothing; tests put a
-function there that counts the steps, ends the process, or finds the disk full.
+`before` is called with a step's name and path right before it is made. It does nothing; tests put
+a function there that counts the steps, ends the process, or finds the disk full.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def _nothing(step: str) -> None:
-    del step
+def _nothing(step: str, path: Path) -> None:
+    del step, path
 
 
-before: Callable[[str], None] = _nothing
+before: Callable[[str, Path], None] = _nothing
 
 
 def make_folder(path: Path) -> None:
@@ -25,19 +25,19 @@ def make_folder(path: Path) -> None:
     if path.is_dir():
         return
     make_folder(path.parent)
-    before(f"mkdir {path.name}")
+    before("mkdir", path)
     path.mkdir(mode=0o755, exist_ok=True)
     path.chmod(0o755)  # mkdir's is less the umask, and the service's user has to read it
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     """A file in a folder that nobody reads before it is renamed: not synced, see `sync_all`."""
-    before(f"open {path.name}")
+    before("open", path)
     with path.open("wb") as f:
         half = len(data) // 2
         f.write(data[:half])
         f.flush()
-        before(f"write {path.name}")
+        before("write", path)
         f.write(data[half:])
     path.chmod(mode)
 
@@ -60,7 +60,7 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 def rename(source: Path, target: Path) -> None:
     """Within one folder; synced."""
-    before(f"rename {source.name} to {target.name}")
+    before("rename", source)
     source.rename(target)
     _sync(target.parent)
 
@@ -70,9 +70,9 @@ def point(link: Path, target: str) -> None:
     if link.is_symlink() and os.readlink(link) == target:  # noqa: PTH115
         return
     temporary = link.with_name(f".{link.name}.partial")
-    before(f"unlink {temporary.name}")
+    before("unlink", temporary)
     temporary.unlink(missing_ok=True)
-    before(f"symlink {temporary.name}")
+    before("symlink", temporary)
     temporary.symlink_to(target)
     _sync(link.parent)
     rename(temporary, link)
@@ -89,7 +89,7 @@ def remove(path: Path) -> None:
             path = aside
         _remove_tree(path)
     elif path.is_symlink() or path.exists():
-        before(f"unlink {path.name}")
+        before("unlink", path)
         path.unlink()
 
 
@@ -98,20 +98,20 @@ def _remove_tree(folder: Path) -> None:
         if stat.S_ISDIR(entry.lstat().st_mode):
             _remove_tree(entry)
         else:
-            before(f"unlink {entry.name}")
+            before("unlink", entry)
             entry.unlink()
-    before(f"rmdir {folder.name}")
+    before("rmdir", folder)
     folder.rmdir()
 
 
 def sync_all() -> None:
     """Everything written so far is on the disk: one wait instead of one for each small file."""
-    before("sync")
+    before("sync", Path("/"))
     os.sync()
 
 
 def _sync(path: Path) -> None:
-    before(f"fsync {path.name}")
+    before("fsync", path)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

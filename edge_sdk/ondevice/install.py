@@ -269,7 +269,7 @@ def run_selftest(release: Path) -> Result:
             f"{' and '.join(DEBIAN.get(m, m) for m in lacking)} from its system (apt), then again"
         )
     command = [sys.executable, "-I", str(release / RUN), "edge-sdk-device", "selftest", "--json"]
-    disk.before("self-test")
+    disk.before("self-test", release)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=SELFTEST_S, check=False, cwd="/"
@@ -277,9 +277,9 @@ def run_selftest(release: Path) -> Result:
     except subprocess.TimeoutExpired as e:
         raise DeviceError(f"the self-test gave no answer within {SELFTEST_S:g} s") from e
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        last = said[-1] if said else f"it ended with status {done.returncode} on {device_arch()}"
-        raise DeviceError(f"{last.removeprefix('error: ')} (the self-test failed)")
+        said = " ".join(done.stderr.split())[-400:].removeprefix("error: ")
+        why = said or f"it ended with status {done.returncode} on {device_arch()}"
+        raise DeviceError(f"the self-test failed, nothing was switched: {why}")
     return from_plain(Result, json.loads(done.stdout), "self-test", DeviceError)
 
 

@@ -45,7 +45,7 @@ def locked(layout: Layout) -> Iterator[None]:
 
     Raises DeviceError at once where another one has it."""
     disk.make_folder(layout.var)
-    disk.before("lock")
+    disk.before("lock", layout.lock)
     descriptor = os.open(layout.lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         try:
