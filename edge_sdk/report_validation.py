@@ -11,8 +11,8 @@ from edge_sdk.files import write_whole
 from edge_sdk.page import COLOURS, Dot, against, document, table
 from edge_sdk.report_profiles import errors_text, reached, score_cells
 
-_HEADS = ("type", "tier", "rows", "row", "in 5", "in 10", "width", "V1>V2", "+1", "cover",
-          "no instr", "instr", "MACs", "scaling")  # fmt: skip
+_HEADS = ("type", "tier", "rows", "row", "in 5", "in 10", "width", "V1>V2", "+1", "cover")
+_BESIDE = ("type", "row", "no instructions", "instructions", "MACs", "scaling")
 
 
 def write_page(path: Path, v: Validation) -> None:
@@ -38,11 +38,15 @@ def page(v: Validation) -> str:
         '<div class="wide">',
         table("Mean errors and shares, in %", _HEADS, [_row(s) for s in v.tables]),
         "</div>",
+        '<div class="wide">',
+        table("Beside other models: a row left out, in %", _BESIDE, [_beside(s) for s in v.tables]),
+        "</div>",
         "<p>row: each row left out; in 5, in 10: share within 5 and 10 %; width: each model and "
         "width; V1&gt;V2, +1: V2 by V1's rows alone, and with one row of V2 for the level; cover: "
-        "rows inside the stated 90 % interval; no instr, instr: each row left out, without and "
-        "with executed instructions as a feature, * is what the fit takes; MACs: latency in "
-        "proportion to Mult-Adds; scaling: a published row scaled by them.</p>",
+        "rows inside the stated 90 % interval. No instructions, instructions: without and with "
+        "executed instructions as a feature, before it is chosen whether neighbours correct; * is "
+        "what the fit takes. MACs: latency in proportion to Mult-Adds; scaling: a published row "
+        "scaled by them.</p>",
         "<h2>Estimated against measured</h2>",
         _key(),
         '<div class="plots">',
@@ -86,13 +90,42 @@ def page(v: Validation) -> str:
             ],
         ),
         "</div>",
+        "<h2>Executed instructions</h2>",
+        "<p>int8 over float by latency and by instructions that LiteRT executes, where a table has "
+        "both on a core that is counted. Off: int8 estimated from float with the table left out, "
+        "by instructions, and by the plain latency ratio of the other tables.</p>",
+        '<div class="wide">',
+        table(
+            "int8 / float",
+            ("core", "models", "latency", "instructions", "off %", "plain off %"),
+            [
+                (
+                    r.table,
+                    (
+                        r.cpu,
+                        str(r.models),
+                        f"{r.latency:.2f}",
+                        f"{r.instructions:.2f}",
+                        f"{100 * r.by_instructions:.1f}",
+                        f"{100 * r.by_latency:.1f}",
+                    ),
+                )
+                for r in v.ratios
+            ],
+        ),
+        "</div>",
     ]
     return document(title, body)
 
 
 def _row(s: TableScore) -> tuple[str, Sequence[str]]:
     name, *cells = score_cells(s)
-    return name, cells
+    return name, cells[: len(_HEADS)]
+
+
+def _beside(s: TableScore) -> tuple[str, Sequence[str]]:
+    name, kind, _, _, row, *cells = score_cells(s)
+    return name, [kind, row, *cells[-4:]]
 
 
 def _key() -> str:
