@@ -218,6 +218,8 @@ def test_a_chip_is_its_seed_and_its_layers_do_not_depend_on_each_other() -> None
     first = read(Chip(noisy, [k], seed=4), k, images(k))
     np.testing.assert_array_equal(read(Chip(noisy, [other, k], seed=4), k, images(k)), first)
     assert np.abs(read(Chip(noisy, [k], seed=5), k, images(k)) - first).max() > 100
+    renamed = dataclasses.replace(k, name="renamed")
+    assert np.abs(read(Chip(noisy, [renamed], seed=4), renamed, images(k)) - first).max() > 100
     kept = Chip(noisy, [other, k], seed=4, digital=frozenset({"layer"}))
     np.testing.assert_array_equal(kept(k, images(k)), slow(k, images(k)))
     with pytest.raises(UsageError, match=r"unknown layer 'lay'.*layer"):

@@ -65,6 +65,18 @@ def test_compiled_conversion_rounds_half_to_even_and_clips() -> None:
     np.testing.assert_array_equal(again, total)
 
 
+def test_loops_compile_where_no_folder_can_keep_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = loops.numba.njit
+
+    def njit(**options: bool) -> object:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(loops.numba, "njit", njit)
+    assert loops.compiled(lambda x: x + 1)(2) == 3
+
+
 def test_a_bow_is_largest_in_the_middle_and_nothing_at_the_ends() -> None:
     sums = np.array([[-127, 0, 127]], np.float32)
     total = np.zeros((1, 3), np.float32)

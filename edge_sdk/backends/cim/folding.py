@@ -91,8 +91,13 @@ def _layout(kernel: Kernel, profile: CimProfile) -> tuple[str, int]:
     if mode == "dense":
         return "grouped", kernel.outputs
     if mode == "packed" and noisy and kernel.rows <= profile.array.rows:
-        return "grouped", min(profile.array.rows // kernel.rows, profile.array.columns)
+        return "grouped", min(profile.array.rows // kernel.rows, _width(kernel, profile))
     return "diagonal", 0
+
+
+def _width(kernel: Kernel, profile: CimProfile) -> int:
+    """Outputs on one array: the slices of a weight lie next to each other."""
+    return max(1, profile.array.columns // cells.slice_count(kernel.bits, profile.cells))
 
 
 def _matrix(kernel: Kernel) -> npt.NDArray[np.int8]:
@@ -161,12 +166,12 @@ def _piece(
         weights = placed.levels + np.float64(low * scale)
     else:
         gain = cells.gain(profile.errors.temperature, state.temperature_c)
-        weights = _difference([_wired(g, state) for g in now]) * np.float32(scale * gain)
+        weights = _difference([_wired(g, kernel, state) for g in now]) * np.float32(scale * gain)
     weights, variance = _cut_off(weights, _variance(now, state, scale), profile, held)
     active = len(weights) if held is None else int(held.sum(axis=0).max())
     limit = active * (1 if drive.digits else round(drive.largest / drive.step)) * scale
     codes = _codes(state, kernel, index, limit, drive)
-    offset, bow = _bends(profile, len(weights.T), rngs["converters"])
+    offset, bow = _bends(kernel, profile, len(weights.T), rngs["converters"])
     block = Block(
         rows,
         columns,
@@ -240,14 +245,14 @@ def _difference(arrays: list[Matrix]) -> Matrix:
     return arrays[0] - arrays[1] if len(arrays) == 2 else arrays[0]
 
 
-def _wired(g: Matrix, state: State) -> Matrix:
+def _wired(g: Matrix, kernel: Kernel, state: State) -> Matrix:
     """What wires leave of conductances, array by array. Both cells of a pair lie at the same place
-    of an array of their own, as in CrossSim 3.2."""
+    of an array of their own, as in CrossSim 3.2, and so do the slices of a weight."""
     errors = state.profile.errors
     if not (errors.row_ohm or errors.column_ohm):
         return g
     row, column = errors.row_ohm / errors.cell_ohm, errors.column_ohm / errors.cell_ohm
-    width = state.profile.array.columns
+    width = _width(kernel, state.profile)
     solve = parasitics.reference if state.exact_wires else parasitics.first_order
     tiles = [g[:, i : i + width] for i in range(0, g.shape[1], width)]
     return np.concatenate([solve(t, row, column) for t in tiles], axis=1)
@@ -270,7 +275,7 @@ def _cut_off(
 ) -> tuple[Matrix, Matrix | None]:
     if held is None or profile.layers.zero_cells == "noisy":
         if variance is not None and not np.ptp(variance):
-            variance = variance[:, :1]
+            variance = np.ascontiguousarray(variance[:, :1])
         return weights, variance
     return weights * held, None if variance is None else variance * held
 
@@ -292,10 +297,10 @@ def _codes(state: State, kernel: Kernel, index: int, limit: float, drive: Drive)
 
 
 def _bends(
-    profile: CimProfile, columns: int, rng: np.random.Generator
+    kernel: Kernel, profile: CimProfile, columns: int, rng: np.random.Generator
 ) -> tuple[Matrix | None, Matrix | None]:
     """Of a block's columns, array by array."""
-    adc, width = profile.adc, profile.array.columns
+    adc, width = profile.adc, _width(kernel, profile)
     if adc.ideal or not (adc.inl_lsb or adc.offset_lsb):
         return None, None
     found = [
