@@ -27,12 +27,12 @@ def nearest(values: np.ndarray, grid: ops.Grid) -> np.ndarray:
     return np.clip(np.round(values / grid.scale) + grid.zero, *grid.limits())
 
 
-def close(found: np.ndarray, values: np.ndarray, grid: ops.Grid) -> None:
+def close(found: np.ndarray, values: np.ndarray, grid: ops.Grid, seldom: float = 0.01) -> None:
     """At most a level apart, and that seldom: rounding twice moves a few."""
     assert found.dtype == grid.dtype
     apart = np.abs(found - nearest(values, grid))
     assert apart.max() <= 1
-    assert (apart > 0).mean() < 0.02
+    assert (apart > 0).mean() < seldom
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,8 @@ def test_means() -> None:
     mean = ops.Mean((1, 2), 16, *ops.mean_factor(A, RESULT, 16), A, RESULT, (100,))
     found = mean(levels)
     assert found.shape == (20, 100)
-    close(found, real(levels, A).mean(axis=(1, 2)), RESULT)
+    # The first rounding is to a 32nd of a level.
+    close(found, real(levels, A).mean(axis=(1, 2)), RESULT, seldom=1 / 16)
 
 
 @pytest.mark.parametrize("largest", [True, False])
