@@ -31,7 +31,7 @@ from edge_sdk.ondevice.release import (
     read_record,
     unpack,
 )
-from edge_sdk.ondevice.selftest import Result
+from edge_sdk.ondevice.selftest import CLOSE, NEAR_STEPS, Result
 from edge_sdk.ondevice.service import Services
 from edge_sdk.ondevice.state import State, locked, read_state, write_state
 from edge_sdk.strict import from_plain
@@ -44,6 +44,11 @@ WRAPPER = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
 exec {python} -I "$here/../current/run.py" {name} "$@"
 """
+SAID = {
+    "bytes": "the same bytes as on the workstation",
+    "near": f"within {NEAR_STEPS} steps of the workstation's answers",
+    "close": f"within {CLOSE} of the workstation's answers",
+}
 Say = Callable[[str], None]
 
 
@@ -222,7 +227,7 @@ def _place(bundle: BundleFile, layout: Layout, say: Say) -> tuple[str, Result]:
         say("unpacking")
         unpack(bundle, staging)
         tested = run_selftest(staging)
-        say(f"self-test: {tested.cases} pictures, {tested.compare} as expected")
+        say(f"self-test: {tested.cases} pictures, {SAID[tested.compare]}")
         disk.sync_all()
         disk.rename(staging, release)
     except BaseException:

@@ -17,8 +17,11 @@ from edge_sdk.errors import DeviceError
 from edge_sdk.strict import from_plain
 
 FOLDER = "selftest"
-# Float kernels differ from one architecture to the next in the last bits; integer ones do not.
+# Float kernels differ from one architecture to the next in the last bits.
 CLOSE = 1e-3
+# So do LiteRT's kernels for 4-bit weights, by a step of the logits (measured: 2.3.0, x86 and A72).
+NEAR_STEPS = 2
+LIMITS = {"bytes": 0.0, "near": NEAR_STEPS, "close": CLOSE}
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Expected:
-    """compare: bytes, or close (float outputs, within CLOSE)."""
+    """compare: bytes; near (within NEAR_STEPS); close (float outputs, within CLOSE). machine: where
+    the answers were made."""
 
     runtime: str
     version: str
+    machine: str
     compare: str
     cases: tuple[Case, ...]
 
@@ -63,7 +68,10 @@ def read_expected(release: Path, runtime: str) -> Expected:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise DeviceError(f"self-test: {file} cannot be read: {e}") from e
-    return from_plain(Expected, data, str(file), DeviceError)
+    expected = from_plain(Expected, data, str(file), DeviceError)
+    if expected.compare not in LIMITS or not expected.cases:
+        raise DeviceError(f"self-test: {file} compares nothing, or by an unknown rule")
+    return expected
 
 
 def selftest(release: Path, runtime: str) -> Result:
@@ -98,12 +106,8 @@ def selftest(release: Path, runtime: str) -> Result:
         found = backend.invoke(x)
         first = first or time.perf_counter() - start
         wanted = np.frombuffer(bytes.fromhex(case.output), case.dtype)
-        same = (
-            found.reshape(-1).tobytes() == wanted.tobytes()
-            if expected.compare == "bytes"
-            else bool(np.allclose(found.reshape(-1), wanted, rtol=0, atol=CLOSE))
-        )
-        if not same:
+        far = np.abs(found.reshape(-1).astype(np.float64) - wanted).max()
+        if found.dtype != wanted.dtype or not far <= LIMITS[expected.compare]:
             raise DeviceError(
                 f"self-test: {case.image} gives {found.reshape(-1).tolist()}, expected "
                 f"{wanted.tolist()} ({runtime} {backend.version}, Python {sys.version.split()[0]})"
