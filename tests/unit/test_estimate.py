@@ -258,6 +258,16 @@ def test_int8_without_a_timing_is_float_times_what_is_executed(name):
     assert any("no int8 timing of this device and runtime" in text for text in made.evidence)
 
 
+def test_int8_by_what_is_executed_holds_the_published_int8():
+    """rpi4 as though nobody had timed int8 there: off by a half, and inside the interval."""
+    profile = PROFILES["rpi4"]
+    floats = dataclasses.replace(profile, latency={"float": profile.latency["float"]})
+    for arch, published in (("mobilenet_v1", 24), ("mobilenet_v2", 17)):
+        made = estimate(cost_of_architecture(arch, dtype="int8"), floats)
+        assert made.low_ms < published < made.high_ms
+        assert made.latency_ms == pytest.approx(published, rel=0.5)
+
+
 def test_the_evidence_names_rows_runtime_and_errors():
     made = estimate(cost_of_architecture("mobilenet_v1", dtype="int8"), PROFILES["rpi5"])
     text = "\n".join(made.evidence)
