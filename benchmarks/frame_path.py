@@ -1,9 +1,10 @@
 """A camera's frame to the model's input tensor, and the whole loop with the simulated camera.
 
 First: 640x480 in each format to int8 (96, 96, 3), as formats.decode_frame, fit_image and Encoder
-do it; the peer is Pillow's bare resize of an RGB picture that is there already. Second: frames a second
-of Classifier over the simulated camera beside 1 / (capture + preprocess + invoke), each measured
-by itself. Argument: an int8 artifact or .tflite for the second part, without one it is left out.
+do it; the peer is Pillow's bare resize of an RGB picture that is there already. Second: frames a
+second of Classifier over the simulated camera beside 1 / (capture + preprocess + invoke), each
+measured by itself. Argument: an int8 artifact or .tflite for the second part, which is left out
+without one.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def lacks() -> dict[str, str]:
     if not SHARED.is_dir():
         found["shared"] = "no development data in ../shared (or EDGE_SDK_SHARED)"
     if not (LIBCAMERA / "ready.json").is_file():
-        found["libcamera"] = f"no libcamera in {LIBCAMERA}: python tools/camera_stack builds it"
+        found["libcamera"] = f"no libcamera in {LIBCAMERA}: python tools/camera_stack makes it"
     for marker, variable in SECOND_ENVIRONMENTS.items():
         if not os.environ.get(variable):
             found[marker] = f"no second environment: {variable} is not set"

@@ -28,7 +28,7 @@ class ColorSpace:
         self.name = name
 
     def __str__(self) -> str:
-        return self.name
+        return f"<libcamera.ColorSpace '{self.name}'>"
 
     @classmethod
     def Sycc(cls) -> ColorSpace:  # noqa: N802

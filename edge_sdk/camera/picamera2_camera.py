@@ -130,7 +130,9 @@ class Picamera2Camera(Source):
         self._colours = "sYCC"
         if self.format in PACKED or self.format == "MJPEG":
             return
-        colours = str(given.get("colour_space"))
+        # Printed as <libcamera.ColorSpace 'sYCC'>: the name is what stands between the quotes.
+        text = str(given.get("colour_space"))
+        colours = text.split("'")[1] if text.count("'") == 2 else text
         if colours in COLOUR_SPACES:
             self._colours = colours
         else:
@@ -201,9 +203,13 @@ class Picamera2Camera(Source):
 
     def _release(self) -> None:
         device, self._device = self._device, None
-        if device is not None:
-            device.stop()
-            device.close()
+        if device is None:
+            return
+        for step in (device.stop, device.close):
+            try:
+                step()
+            except RuntimeError as e:  # of a camera that is gone, or never started
+                self._note(f"closing the camera: {e}")
 
 
 def _open(number: int) -> Any:

@@ -236,3 +236,19 @@ def test_sigterm_ends_a_service_cleanly_and_soon() -> None:
         child.send_signal(signal.SIGTERM)
         _, said = child.communicate(timeout=20)
     assert (child.returncode, said) == (0, "")
+
+
+def test_what_hung_while_it_was_closed_is_let_go_of_when_it_returns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edge_sdk.camera.base.CLOSE_S", 0.05)
+    gate = threading.Event()
+    camera = Scripted(gate, 1)
+    thread = threading.Thread(target=lambda: list(camera))
+    thread.start()
+    until(lambda: not camera.steps[1:])
+    camera.close()
+    assert not camera.released
+    gate.set()
+    thread.join(10)
+    assert camera.released

@@ -1,16 +1,17 @@
-"""Builds what the tests need to run picamera2 on a real libcamera without a camera.
+"""Makes what the tests need to run picamera2 on a real libcamera without a camera.
 
-    python tools/camera_stack            # into .cache/libcamera, about five minutes, once
+    python tools/camera_stack            # into .cache/libcamera, about a minute, once
 
-libcamera comes from Debian's source package and is built with its *virtual* pipeline alone: test
-patterns in the place of sensors. picamera2 comes from pip, into an environment of the folder:
+libcamera comes as Debian's packages, unpacked into a root of their own: this machine's are not
+touched. Its *virtual* pipeline shows test patterns in the place of a sensor's pictures. picamera2
+comes from pip.
 
-    venv/        Python with picamera2, pytest and what the package needs
-    prefix/      libcamera
-    dmabuf.so    a stand-in for the kernel's buffer heaps, which most machines that test lack
+    root/        Debian's Python and libcamera; opt/site has picamera2, NumPy, Pillow and pytest;
+                 opt/dmabuf.so stands in for the kernel's buffer heaps, which most machines that
+                 test lack
     ready.json   the versions; written last
 
-The packages that Debian calls for are named where they are missing, never installed.
+tools/camera_stack/run.sh runs Python in there.
 """
 
 from __future__ import annotations
@@ -18,120 +19,125 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import subprocess
-import venv
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-NEEDED = (
-    "g++", "ninja-build", "pkg-config", "openssl", "python3-dev", "pybind11-dev", "libyaml-dev",
-    "libjpeg-dev", "libyuv-dev", "libgnutls28-dev", "libudev-dev", "libevent-dev", "libcap-dev",
-    "libdw-dev", "libunwind-dev", "dpkg-dev",
+PACKAGES = ("python3-libcamera",)
+# What picamera2 imports at its start; three that need a compiler or a display are stubs inside/.
+WHEELS = (
+    "numpy", "Pillow>=10", "simplejpeg", "jsonschema", "tqdm", "piexif", "videodev2", "av",
+    "click>=8.1", "pytest>=8",
 )  # fmt: skip
-WHEELS = ("meson", "jinja2", "ply", "pyyaml", "pybind11", "numpy>=1.23", "Pillow>=10", "click>=8.1")
 PICAMERA2 = "picamera2==0.3.38"
-MESON = (
-    "--libdir=lib", "--buildtype=release", "-Dwerror=false", "-Dpipelines=virtual", "-Dipas=[]",
-    "-Dpycamera=enabled", "-Dcam=disabled", "-Dqcam=disabled", "-Dlc-compliance=disabled",
-    "-Dgstreamer=disabled", "-Dv4l2=disabled", "-Ddocumentation=disabled", "-Dtracing=disabled",
-    "-Dtest=false",
-)  # fmt: skip
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+VIRTUAL = """\
+%YAML 1.1
+---
+"Virtual0":
+  supported_formats:
+    - width: 640
+      height: 480
+      frame_rates: [30, 60]
+    - width: 320
+      height: 240
+      frame_rates: [30, 60]
+  test_pattern: "bars"
+  model: "Virtual"
+"""
 
 
-def run(
-    command: list[str], cwd: Path | None = None, environment: dict[str, str] | None = None
-) -> str:
-    done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
+def run(command: list[str], environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         tail = (done.stdout + done.stderr).strip()[-2000:]
         raise SystemExit(f"{' '.join(command)} failed (exit status {done.returncode}):\n{tail}")
     return done.stdout
 
 
-def missing_packages() -> list[str]:
-    query = ["dpkg-query", "-W", "-f", "${db:Status-Status}"]
-    return [
-        p
-        for p in NEEDED
-        if subprocess.run([*query, p], capture_output=True, text=True, check=False).stdout
-        != "installed"
-    ]
-
-
-def fetch_source(folder: Path, suite: str) -> Path:
-    """libcamera's source package of the suite, by apt in a state of its own; its hash is checked
-    by apt against Debian's signature."""
-    for part in ("state/lists/partial", "cache/archives/partial"):
+def download(folder: Path, suite: str) -> list[Path]:
+    """PACKAGES and what they need, by apt in a state of its own, which checks the signatures."""
+    for part in ("lists/partial", "cache/archives/partial"):
         (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "status").touch()
     targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
     archives = [a for a in run(targets).split() if a.rstrip("/").endswith("/debian")]
-    if not archives:
+    if not archives or not Path(KEYRING).exists():
         raise SystemExit("this machine's apt names no Debian archive to take libcamera from")
-    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-    (folder / "sources.list").write_text(
-        f"deb-src [signed-by={keyring}] {archives[0]} {suite} main\n"
-    )
+    line = f"deb [signed-by={KEYRING}] {archives[0]} {suite} main\n"
+    (folder / "sources.list").write_text(line, encoding="utf-8")
     (folder / "apt.conf").write_text(
-        f'Dir::State "{folder}/state";\nDir::Cache "{folder}/cache";\nAPT::Sandbox::User "";\n'
-        f'Dir::Etc::sourcelist "{folder}/sources.list";\nDir::Etc::sourceparts "-";\n'
+        f'APT::Install-Recommends "false";\nAPT::Sandbox::User "";\nDir::State "{folder}";\n'
+        f'Dir::State::status "{folder}/status";\nDir::Cache "{folder}/cache";\n'
+        f'Dir::Etc::sourcelist "{folder}/sources.list";\nDir::Etc::sourceparts "-";\n',
+        encoding="utf-8",
     )
     environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf")}
-    run(["apt-get", "-q", "update"], environment=environment)
-    run(["apt-get", "-q", "source", "--download-only", "libcamera"], folder, environment)
-    source = folder / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    package = next(folder.glob("libcamera_*.dsc"))
-    run(["dpkg-source", "-x", str(package), str(source)])
-    return source
+    run(["apt-get", "-q", "update"], environment)
+    run(["apt-get", "-q", "-y", "--download-only", "install", *PACKAGES], environment)
+    return sorted((folder / "cache" / "archives").glob("*.deb"))
 
 
-def build(folder: Path, suite: str) -> dict[str, str]:
-    environment = folder / "venv"
-    python = environment / "bin" / "python"
-    venv.create(environment, with_pip=True, clear=True)
-    run([str(python), "-m", "pip", "install", "--quiet", *WHEELS, "pytest>=8", "hypothesis"])
-    run([str(python), "-m", "pip", "install", "--quiet", PICAMERA2])
-    source = fetch_source(folder / "download", suite)
-    paths = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
-    setup = [str(python.parent / "meson"), "setup", "build", f"--prefix={folder / 'prefix'}"]
-    run([*setup, *MESON], source, paths)
-    run(["ninja", "-C", "build", "install"], source, paths)
-    shim = [
-        "cc",
-        "-shared",
-        "-fPIC",
-        "-O2",
-        "-o",
-        str(folder / "dmabuf.so"),
-        str(HERE / "dmabuf.c"),
-    ]
-    run([*shim, "-ldl"])
-    version = run([str(python), "-m", "pip", "show", "picamera2"]).split("Version: ")[1].split()[0]
-    package = next((folder / "download").glob("libcamera_*.dsc")).stem.split("_")[1]
-    shutil.rmtree(folder / "download")
-    return {"libcamera": package, "picamera2": version}
+def unpack(packages: list[Path], root: Path) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    for package in packages:
+        run(["dpkg-deb", "-x", str(package), str(root)])
+    for name in ("lib", "lib64", "bin", "sbin"):
+        if not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
+    for name in ("proc", "dev", "tmp", "repo", "opt"):
+        (root / name).mkdir(exist_ok=True)
+    data = root / "usr" / "share" / "libcamera" / "pipeline" / "virtual"
+    data.mkdir(parents=True)
+    (data / "virtual.yaml").write_text(VIRTUAL, encoding="utf-8")
+
+
+def install_wheels(root: Path) -> None:
+    """For the root's Python: what picamera2 imports, then picamera2 alone."""
+    python = next(p.name for p in (root / "usr/bin").glob("python3.*") if p.name[8:].isdigit())
+    machine = platform.machine()
+    site = root / "opt" / "site"
+    pip = [
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--upgrade",
+        "--target", str(site), "--only-binary=:all:", "--implementation", "cp",
+        "--python-version", python.removeprefix("python"),
+        *(f"--platform=manylinux_2_{minor}_{machine}" for minor in (17, 28)),
+        f"--platform=manylinux2014_{machine}",
+    ]  # fmt: skip
+    run([*pip, *WHEELS])
+    run([*pip, "--no-deps", PICAMERA2])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description="libcamera and picamera2 for the tests")
     parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "libcamera")
-    parser.add_argument("--suite", default="sid", help="Debian suite of libcamera's source")
+    parser.add_argument("--suite", default="trixie", help="Debian's suite that has libcamera")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     ready = folder / "ready.json"
     if ready.exists():
-        print(f"{folder} is built: {ready.read_text().strip()}")
+        print(f"{folder} is made: {ready.read_text(encoding='utf-8').strip()}")
         return
-    if lacking := missing_packages():
-        raise SystemExit(f"missing packages: apt-get install {' '.join(lacking)}")
+    for tool in ("apt-get", "dpkg-deb", "cc", "unshare", "chroot"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"{tool} is not here: this is for Debian or Ubuntu with a C compiler")
     folder.mkdir(parents=True, exist_ok=True)
-    versions = build(folder, arguments.suite)
+    packages = download(folder / "download", arguments.suite)
+    root = folder / "root"
+    unpack(packages, root)
+    install_wheels(root)
+    shim = ["-shared", "-fPIC", "-O2", "-o", str(root / "opt" / "dmabuf.so")]
+    run(["cc", *shim, str(HERE / "dmabuf.c"), "-ldl"])
+    libcamera = next(p.name for p in packages if p.name.startswith("python3-libcamera_"))
+    versions = {"libcamera": libcamera.split("_")[1], "picamera2": PICAMERA2.split("==")[1]}
+    shutil.rmtree(folder / "download")
     ready.write_text(json.dumps(versions) + "\n", encoding="utf-8")
-    print(f"{folder} is built: {json.dumps(versions)}")
+    print(f"{folder} is made: {json.dumps(versions)}")
 
 
 if __name__ == "__main__":

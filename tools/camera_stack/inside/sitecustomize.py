@@ -19,12 +19,17 @@ class _Names(type):
         return name
 
 
-def _display() -> ModuleType:
-    """pykms, which picamera2 imports for its preview alone."""
-    module = ModuleType("pykms")
-    module.PixelFormat = _Names("PixelFormat", (), {})  # type: ignore[attr-defined]
-    module.Card = type("Card", (), {})  # type: ignore[attr-defined]
-    return module
+def _stubs() -> list[ModuleType]:
+    """What picamera2 imports for a preview, raw files and ffmpeg, all of which need a compiler or
+    a display, and nothing here uses."""
+    pykms, prctl, pidng, camdefs, core = map(
+        ModuleType, ("pykms", "prctl", "pidng", "pidng.camdefs", "pidng.core")
+    )
+    pykms.PixelFormat = _Names("PixelFormat", (), {})  # type: ignore[attr-defined]
+    pykms.Card = type("Card", (), {})  # type: ignore[attr-defined]
+    camdefs.Picamera2Camera = type("Picamera2Camera", (), {})  # type: ignore[attr-defined]
+    core.PICAM2DNG = type("PICAM2DNG", (), {})  # type: ignore[attr-defined]
+    return [pykms, prctl, pidng, camdefs, core]
 
 
 def _list_viewfinder_modes(self: Any) -> list[dict[str, Any]]:
@@ -74,5 +79,6 @@ class _Finder:
         return spec
 
 
-sys.modules["pykms"] = _display()
+for stub in _stubs():
+    sys.modules[stub.__name__] = stub
 sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
