@@ -39,7 +39,8 @@ caption { text-align: left; font-weight: 600; padding-bottom: .3rem }
 th, td { padding: .22rem .6rem; text-align: right; border-bottom: 1px solid #d5d9de;
   white-space: nowrap; vertical-align: top }
 th:first-child { text-align: left; font-weight: 500; padding-left: 0 }
-td.words { text-align: left; white-space: normal; min-width: 6rem }
+td.words { text-align: left; white-space: normal; min-width: 7rem }
+tbody th { white-space: normal; min-width: 9rem }
 td.long { white-space: normal; min-width: 10rem }
 th.words { text-align: left }
 .pairs { grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)) }

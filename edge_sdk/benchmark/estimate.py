@@ -8,6 +8,7 @@ warning for each way in which the model leaves what was fitted. It never replace
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,8 +42,6 @@ SAME_WIDTH = 0.15
 # with LiteRT 2.3.0 on x86-64, 7 to 19 MB. Not measured on any of the devices.
 RUNTIME_BYTES = 19_000_000
 NO_LATENCY = "no latency of an {} MobileNet is published anywhere"
-SCALED = "estimated from executed instructions, see its evidence"
-NO_INT4 = f"{NO_LATENCY.format('int4')}: {SCALED}"
 
 
 class NoEvidenceError(ProfileError):
@@ -111,10 +110,9 @@ def estimate(cost: ModelCost, profile: DeviceProfile) -> Estimate:
         )
     dtype_class, notes = _dtype_class(cost)
     fitted_as, borrowed = _evidence_for(cost, dtype_class, profile)
-    if borrowed and dtype_class == fitted_as:
-        notes = (NO_INT4,)
-    elif borrowed:
-        notes = (*notes, f"no evidence for int8 models on this profile: {SCALED}")
+    if dtype_class != fitted_as:
+        said = "no evidence for int8 models on this profile: estimated from executed instructions"
+        notes = (*notes, f"{said}, see what its estimate rests on")
     fits = read_fit(profile).fits
     if fitted_as not in fits:
         raise ProfileError(f"fits/{profile.name}.json has no {fitted_as} fit; {REMAKE}")
@@ -123,7 +121,7 @@ def estimate(cost: ModelCost, profile: DeviceProfile) -> Estimate:
     x = features(alike, fitted_as)
     z = coordinates(alike, x)
     predictor = fit.predictor()
-    factor = float(predictor.factor(z[None, :])[0]) * (borrowed.factor if borrowed else 1.0)
+    factor = float(predictor.factor(z[None, :])[0]) * math.prod(b.factor for b in borrowed)
     parts = {k: v * factor for k, v in breakdown(alike, fitted_as, fit.coefficients).items()}
     latency_ms = sum(parts.values())
     if latency_ms <= 0:
@@ -132,7 +130,7 @@ def estimate(cost: ModelCost, profile: DeviceProfile) -> Estimate:
         )
     family = family_of(cost)
     own, outside = _interval(float(x[:3].sum()), float(z[1]), family, fit)
-    width = max(own, fit.floor) + fit.uncertainty + (borrowed.uncertainty if borrowed else 0.0)
+    width = max(own, fit.floor) + fit.uncertainty + sum(b.uncertainty for b in borrowed)
     idle, load, memory = (
         figure.value if figure else None
         for figure in (
@@ -206,7 +204,9 @@ def _dtype_class(cost: ModelCost) -> tuple[str, tuple[str, ...]]:
         return "float", (note,)
     if activation in ("int8", "uint8") and kernel in ("int8", "uint8"):
         return "int8", ()
-    if activation in ("int8", "uint8") and kernel in ("int4", "int2", "uint4"):
+    if activation in ("int8", "uint8") and kernel in ("int4", "uint4"):
+        return "int8", (f"{NO_LATENCY.format(kernel)}: see what its estimate rests on",)
+    if activation in ("int8", "uint8") and kernel == "int2":
         return "int8", (f"{NO_LATENCY.format(kernel)}: no evidence, and it is estimated as int8",)
     if activation == "int16":
         note = "no latency of a MobileNet with int16 activations is published: estimated as int8"
@@ -220,15 +220,16 @@ def _dtype_class(cost: ModelCost) -> tuple[str, tuple[str, ...]]:
 
 def _evidence_for(
     cost: ModelCost, dtype_class: str, profile: DeviceProfile
-) -> tuple[str, Borrowed | None]:
+) -> tuple[str, tuple[Borrowed, ...]]:
     """The dtype class whose fit serves, and what executed instructions make of its estimate where
     nothing was timed: int4 anywhere, int8 where the profile has float alone."""
     core = core_of(profile.hardware.cpu)
+    int4 = dtype_class == "int8" and cost.dtypes()[0] in ("int4", "uint4")
+    more = (int4_by_int8(cost, core),) if int4 else ()
     if dtype_class in profile.latency:
-        int4 = dtype_class == "int8" and cost.dtypes()[0] in ("int4", "uint4")
-        return dtype_class, int4_by_int8(cost, core) if core and int4 else None
+        return dtype_class, more
     if core and dtype_class == "int8":
-        return "float", int8_by_float(cost, core)
+        return "float", (int8_by_float(cost, core), *more)
     raise NoEvidenceError(
         f"no evidence for {dtype_class} models on profile {profile.name}: it has "
         f"{' and '.join(profile.latency)} measurements only"
@@ -274,7 +275,7 @@ def _thermal(profile: DeviceProfile) -> str:
 
 
 def _evidence(
-    profile: DeviceProfile, fit: Fit, own: float, width: float, borrowed: Borrowed | None
+    profile: DeviceProfile, fit: Fit, own: float, width: float, borrowed: Sequence[Borrowed]
 ) -> tuple[str, ...]:
     latency = profile.latency[fit.dtype_class]
     rows = ", ".join(f"{family} {n}" for family, n in fit.families.items())
@@ -297,10 +298,9 @@ def _evidence(
             f"{math.exp(fit.floor):.2f} for another"
         )
         + (f", times {math.exp(fit.uncertainty):.2f} for the scale" if fit.uncertainty else "")
-        + (f", times {math.exp(borrowed.uncertainty):.2f} for instructions" if borrowed else ""),
+        + "".join(f", times {math.exp(b.uncertainty):.2f} for instructions" for b in borrowed),
     ]
-    if borrowed:
-        lines.append(borrowed.said)
+    lines += [b.said for b in borrowed]
     if latency.scale:
         lines.append(f"scale: a factor of {fit.scale:.3g}. {latency.scale.reason}")
     return tuple(lines)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import fmean
 
-from edge_sdk.benchmark.executed import core_of, count_model
+from edge_sdk.benchmark.executed import CORE, core_of, count_model
 from edge_sdk.benchmark.tables import shipped_tables
 from edge_sdk.cost import ModelCost, cost_of_architecture
 from edge_sdk.profiles import load_profile, profile_names
@@ -90,8 +90,17 @@ def left_out_errors(table: Both) -> tuple[float, float]:
     return abs(executed / table.latency - 1), abs(plain / table.latency - 1)
 
 
-def int4_by_int8(cost: ModelCost, cpu: str) -> Borrowed:
-    """From int8 to int4 kernels (w4a8) by instructions alone: nobody has timed int4."""
+def int4_by_int8(cost: ModelCost, cpu: str | None) -> Borrowed:
+    """From int8 to int4 kernels (w4a8) by instructions alone: nobody has timed int4. Where none
+    were counted (None) int4 is taken for int8, as unsure as the others."""
+    if cpu is None:
+        spread = apart(CORE)[1]
+        return Borrowed(
+            1.0,
+            spread,
+            "estimated as int8: no int4 timing has been published, and no instructions were "
+            f"counted as this core. Interval widened by {math.exp(spread):.2f}, as where they were",
+        )
     ratio = count_model(cpu, "w4a8")(cost) / count_model(cpu, "int8")(cost)
     spread = apart(cpu)[1]
     return Borrowed(
