@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from test_artifact import manifest_of
 
 from edge_sdk.bundle import keys, make, sbom, targets, wheels
 from edge_sdk.cli import cli
@@ -169,3 +170,18 @@ def test_the_licences_in_the_bill_are_expressions_or_names() -> None:
     assert spdx["licenses"] == [{"expression": "MIT-CMU"}]
     assert words["licenses"] == [{"license": {"name": "Apache 2.0"}}]
     assert words["purl"] == "pkg:pypi/b-c@1"
+
+
+def test_the_bill_of_materials_is_valid_cyclonedx(models: Path) -> None:
+    """By CycloneDX's own schema, which has to refuse a damaged one, too."""
+    pytest.importorskip("cyclonedx", reason="pip install 'edge-sdk[dev]'")
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    manifest = manifest_of(models / "tiny-int8.tflite")
+    parts = {"a.whl": wheel("a", {}, "License-Expression: MIT"), "b.whl": wheel("b", {})}
+    made = sbom.sbom("tiny", "1.0", manifest, parts)
+    assert made == sbom.sbom("tiny", "1.0", manifest, parts)
+    check = JsonStrictValidator(SchemaVersion.V1_6)
+    assert check.validate_str(made.decode()) is None
+    assert check.validate_str(made.decode().replace('"library"', '"libary"')) is not None
