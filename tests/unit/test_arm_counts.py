@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -195,3 +196,23 @@ def test_the_shipped_table_is_whole_and_like_itself(grid: Any) -> None:
         assert 0 < row.load_store + row.simd < row.instructions
         assert (row.dot > 0) == (row.cpu == "cortex-a76" and row.dtype != "float32")
         assert row.dot <= row.simd
+
+
+def test_the_wrapper_runs_the_root_s_python_and_names_itself(
+    tmp_path: Path, tool: Callable[[str], ModuleType]
+) -> None:
+    """A stand-in for qemu says how it was called; folders may hold spaces."""
+    folder = tmp_path / "an arm64"
+    folder.mkdir()
+    (tmp_path / "qemu-aarch64").write_text('#!/bin/sh\nprintf "%s\\n" "$PYTHONHOME" "$@"\n')
+    (tmp_path / "qemu-aarch64").chmod(0o755)
+    tool("arm_root").write_wrapper(folder, "python3.11")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(
+        [folder / "python-arm64", "-c", "a b"],
+        capture_output=True, text=True, env=environment, check=True,
+    )  # fmt: skip
+    view = folder / "cpu" / "cortex-a72"
+    said = done.stdout.splitlines()
+    assert said[:3] == [str(view / "usr"), "-0", str(folder / "python-arm64")]
+    assert said[-3:] == [str(view / "usr" / "bin" / "python3.11"), "-c", "a b"]
