@@ -172,7 +172,8 @@ class Classifier:
 
     model: an artifact folder, a .tflite file, or what `load_model` gave.
     backend: `auto`, `litert`, `tflite-runtime`, `tensorflow`, `cim` or `fake`; options: the
-    backend's own. The attribute `backend` says which one runs; `floor`: probabilities below it count as it under a temperature.
+    backend's own. The attribute `backend` says which one runs; `floor`: probabilities below it
+    count as it under a temperature.
     The model's decision, where it has one, is applied to every prediction; open
     `replace(model, decision=None)` for the probabilities as they are."""
 

@@ -68,22 +68,23 @@ def calibration_images(
     model: Model,
     spec: TensorSpec,
     calibration: Path | None,
-    judged: tuple[Path, Path | None],
+    judged: tuple[Path, Path | None] | None,
     count: int,
     progress: Progress = silent,
 ) -> Levels | None:
     """Levels to calibrate converters on: of a folder, or of the training part of what is judged.
 
-    None where there are neither. Raises DataError for images or groups that are judged too."""
-    data, split_file = judged
+    judged: a data folder and its split file; None: nothing is. None where there are neither.
+    Raises DataError for images or groups that are judged too."""
+    data, split_file = judged or (None, None)
     if calibration is not None:
         found = read_dataset(calibration)
-    elif split_file is not None:
+    elif data is not None and split_file is not None:
         found = read_part(read_dataset(data), split_file, "train")
     else:
         return None
     items = draw(found.items, min(count, len(found.items)), SEED)
-    if calibration is not None:
+    if calibration is not None and data is not None:
         rest = read_dataset(data)
         rest = rest if split_file is None else read_part(rest, split_file, "test")
         refuse_twins(found.subset(items), rest, "converters must not be calibrated on them")

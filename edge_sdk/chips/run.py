@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_sdk import metrics
-from edge_sdk.backends.cim.chip import Chip, calibrated
+from edge_sdk.backends.cim.chip import Chip, calibrated, needs_images
 from edge_sdk.backends.cim.converters import AdcRanges
 from edge_sdk.backends.cim.deployed import Deployed, open_deployed
 from edge_sdk.backends.cim.kernel import Accumulate
@@ -50,6 +50,7 @@ class Bench:
     ideal: npt.NDArray[np.int64]
     digital: frozenset[str]
     ranges: Ranges
+    compensate_drift: bool
 
 
 def run_chips(request: ChipsRequest, progress: Progress = silent) -> ChipsResult:
@@ -95,6 +96,7 @@ def run_chips(request: ChipsRequest, progress: Progress = silent) -> ChipsResult
         ideal=ideal[0],
         digital=frozenset(request.digital),
         ranges=_ranges(profile, deployed, settings, calibration, progress),
+        compensate_drift=request.compensate_drift,
     )
     file = RowsFile(request.rows, _identity(request, bench, calibration))
     jobs = [(setting, seed) for setting in settings for seed in range(request.chips)]
@@ -128,6 +130,7 @@ def _identity(request: ChipsRequest, bench: Bench, calibration: Any) -> dict[str
         "images": len(bench.judged.truth),
         "calibration_images": 0 if calibration is None else len(calibration),
         "digital": sorted(request.digital),
+        "compensate_drift": request.compensate_drift,
     }
 
 
@@ -148,8 +151,7 @@ def _ranges(
     for done, bits in enumerate(needed):
         progress("calibrate converters", done, len(needed))
         described = chip_of(profile, Setting(adc_bits=bits))
-        analog = described.chip.paradigm == "analog" and not described.adc.ideal
-        if analog and described.adc.range != "max" and calibration is None:
+        if needs_images(described) and calibration is None:
             raise UsageError(
                 f"profile {profile.name}: adc.range is '{described.adc.range}', so its converters "
                 "are calibrated on images that are not judged: give --calibration DIR, or "
@@ -176,6 +178,7 @@ def one_chip(bench: Bench, setting: Setting, seed: int) -> Row:
         temperature_c=setting.temperature_c,
         digital=bench.digital,
         ranges=bench.ranges[setting.adc_bits],
+        compensate_drift=bench.compensate_drift,
     )
     exact = frozenset(k.name for k in kernels if chip.is_digital(k))
     raw = []
@@ -226,7 +229,7 @@ def _work(
         np.save(levels, bench.judged.levels)
         shared = (
             bench.model, bench.profile, levels, bench.judged.truth, bench.ideal, bench.digital,
-            bench.ranges,
+            bench.ranges, bench.compensate_drift,
         )  # fmt: skip
         context = multiprocessing.get_context("spawn")
         with context.Pool(min(processes, len(jobs)), _open_bench, shared) as pool:
@@ -252,18 +255,10 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _open_bench(
-    model: Model,
-    profile: CimProfile,
-    levels: Path,
-    truth: Any,
-    ideal: Any,
-    digital: Any,
-    ranges: Any,
-) -> None:
+def _open_bench(model: Model, profile: CimProfile, levels: Path, truth: Any, *rest: Any) -> None:
     global _bench  # what a pool's process keeps between its jobs
     judged = Judged("", False, np.load(levels, mmap_mode="r"), truth)
-    _bench = Bench(model, open_deployed(model.path), profile, judged, ideal, digital, ranges)
+    _bench = Bench(model, open_deployed(model.path), profile, judged, *rest)
 
 
 def _in_process(job: tuple[Setting, int]) -> Row:

@@ -31,8 +31,8 @@ class ChipsRequest:
     data: labelled images; split_file: judge its test part, and calibrate converters on its training
     part. calibration: a folder to calibrate converters on instead. images, calibration_images: at
     most this many, drawn from every label and group in turn; images 0: all. digital: layers kept
-    off the arrays. rows: a file that keeps every result as it comes; named again, the experiment
-    goes on. processes: at a time."""
+    off the arrays. compensate_drift: see Chip. rows: a file that keeps every result as it
+    comes; named again, the experiment goes on. processes: at a time."""
 
     model: Path
     profile: str
@@ -47,6 +47,7 @@ class ChipsRequest:
     images: int = 0
     calibration_images: int = 64
     digital: tuple[str, ...] = ()
+    compensate_drift: bool = False
     rows: Path | None = None
     processes: int = 1
 

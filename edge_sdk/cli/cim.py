@@ -35,6 +35,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--adc-bits", help="As 4,6,8: each at the first time and temperature.")
 @click.option("--programming", help="% of the largest conductance, as 0,1,2,4; as --adc-bits.")
 @click.option("--digital", default="", help="Layers kept off the arrays, by name, with commas.")
+@click.option("--compensate-drift", is_flag=True, help="Scale sums by a layer's mean conductance.")
 @click.option("--images", default=0, help="Judge at most this many [all].")
 @click.option("--processes", type=int, help="At a time [one a core].")
 @click.option("--rows", type=PATH, help="Keep each chip's result here, and go on from them.")
@@ -98,6 +99,7 @@ def _request(model: Path, profile: str, given: dict[str, Any]) -> Any:
         images=given["images"],
         calibration_images=given["calibration_images"],
         digital=tuple(name for name in given["digital"].split(",") if name),
+        compensate_drift=given["compensate_drift"],
         rows=given["rows"],
         processes=given["processes"] or len(os.sched_getaffinity(0)),
     )

@@ -10,7 +10,9 @@ import click
 from edge_sdk.cli.options import (
     Number,
     backend_option,
+    chip_options,
     preprocess_options,
+    read_chip,
     read_preprocess,
     threads_option,
 )
@@ -20,6 +22,7 @@ from edge_sdk.cli.options import (
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1, required=True)
 @backend_option
+@chip_options
 @threads_option
 @click.option(
     "--top", default=1, show_default=True, type=click.IntRange(1), help="Labels to print per image."
@@ -53,10 +56,12 @@ def classify(
     from edge_sdk.classify import ClassifyRun, decision_line, json_line, text_line
     from edge_sdk.runtime import Classifier, load_model
 
+    chip = read_chip(given, backend)
     loaded = load_model(model, labels=labels, options=read_preprocess(given))
     for note in loaded.notes:
         click.echo(f"note: {note}", err=True)
-    with Classifier(loaded, backend=backend, threads=threads) as classifier:
+    options = {} if chip is None else chip.options(loaded)
+    with Classifier(loaded, backend=backend, threads=threads, **options) as classifier:
         b = classifier.backend
         click.echo(
             f"{loaded.name} on {b.name} {b.version}" + (f" ({b.note})" if b.note else ""), err=True

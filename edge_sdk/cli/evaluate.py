@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edge_sdk.cli.options import Bars, backend_option, threads_option
+from edge_sdk.cli.options import Bars, backend_option, chip_options, read_chip, threads_option
 
 
 @click.command()
@@ -37,6 +37,7 @@ from edge_sdk.cli.options import Bars, backend_option, threads_option
 )
 @click.option("--store", is_flag=True, help="Keep what --calibrate fits in the manifests.")
 @backend_option
+@chip_options
 @threads_option
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a page with the curves.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -52,8 +53,9 @@ def evaluate(models: tuple[Path, ...], html: Path | None, as_json: bool, **given
     from edge_sdk.evaluate.text import comparison_text
     from edge_sdk.strict import to_plain
 
+    chip = read_chip(given, given["backend"])
     with Bars() as bars:
-        result = run(EvaluateRequest(models=models, **given), bars)
+        result = run(EvaluateRequest(models=models, chip=chip, **given), bars)
     if html is not None:
         write_page(html, result)
     if as_json:

@@ -13,10 +13,11 @@ import click
 from edge_sdk.errors import UsageError
 
 if TYPE_CHECKING:
+    from edge_sdk.chips.choice import ChipChoice
     from edge_sdk.sidecar import PreprocessOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
-BACKEND_NAMES = "auto, litert, tflite-runtime, tensorflow or fake"
+BACKEND_NAMES = "auto, litert, tflite-runtime, tensorflow, cim or fake"
 
 
 class Number(click.FloatRange):
@@ -59,6 +60,46 @@ def preprocess_options(command: F) -> F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def chip_options(command: F) -> F:
+    """Decorates a command with what backend cim needs."""
+    options = [
+        click.option("--chip", metavar="PROFILE", help="With --backend cim: cim-nor-generic, ..."),
+        click.option("--chip-seed", type=click.IntRange(0), help="Which chip of that kind [0]."),
+        click.option("--chip-time", metavar="T", help="Since programming, as 0s, 1h or 5d [0s]."),
+        click.option("--chip-temperature", type=Number(), help="Degrees C [the reference]."),
+        click.option(
+            "--chip-images",
+            type=click.Path(path_type=Path),
+            help="Images to calibrate its converters on.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_chip(given: dict[str, Any], backend: str) -> ChipChoice | None:
+    """Takes the values of `chip_options` out of `given`. Raises UsageError where they do not go
+    with the backend."""
+    names = ("chip", "chip_seed", "chip_time", "chip_temperature", "chip_images")
+    values = {name: given.pop(name) for name in names}
+    if backend != "cim":
+        if named := [n for n in names if values[n] is not None]:
+            option = named[0].replace("_", "-")
+            raise UsageError(f"--{option} belongs to --backend cim, and it is {backend}")
+        return None
+    from edge_sdk.chips.choice import ChipChoice
+    from edge_sdk.chips.settings import duration
+
+    return ChipChoice(
+        profile=values["chip"],
+        seed=values["chip_seed"] or 0,
+        time_s=duration(values["chip_time"] or "0s"),
+        temperature_c=values["chip_temperature"],
+        images=values["chip_images"],
+    )
 
 
 def read_preprocess(given: dict[str, Any]) -> PreprocessOptions:

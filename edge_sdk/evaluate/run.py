@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_sdk import metrics
 from edge_sdk.artifact import MANIFEST_FILE, Decision, manifest_json, read_artifact
 from edge_sdk.benchmark.measure import describe_machine
+from edge_sdk.chips.choice import ChipChoice
 from edge_sdk.dataset import refuse_twins
 from edge_sdk.errors import DataError, UsageError
 from edge_sdk.evaluate.answers import Labelled, read_labelled, run_all, some
@@ -26,7 +27,7 @@ class EvaluateRequest:
     positive: the label that counts as found, for two classes; None takes the stored one, else
     the first. calibrate: a folder to fit temperature and threshold on; store: keep them.
     split_file: a training's split.csv; judges the test part of `data`, and with `data` also as
-    `calibrate` fits on the validation part."""
+    `calibrate` fits on the validation part. chip: of backend cim."""
 
     models: tuple[Path, ...]
     data: Path
@@ -37,6 +38,7 @@ class EvaluateRequest:
     split_file: Path | None = None
     backend: str = "auto"
     threads: int = 1
+    chip: ChipChoice | None = None
 
 
 def evaluate(request: EvaluateRequest, progress: Progress = silent) -> Comparison:
@@ -68,7 +70,15 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> Compariso
     group, threads = request.group, request.threads
     # Probabilities as they are: a stored decision is judged beside them, or fitted anew.
     plain = [replace(m, decision=None) for m in models]
-    opened = [Classifier(m, backend=request.backend, threads=threads) for m in plain]
+    opened = [
+        Classifier(
+            m,
+            backend=request.backend,
+            threads=threads,
+            **(request.chip.options(m, (request.data, request.split_file)) if request.chip else {}),
+        )
+        for m in plain
+    ]
     try:
         calibration: Labelled | None = None
         fitted: list[Decision | None] = [None] * len(models)

@@ -55,6 +55,7 @@ RIGHT_OF = {
     "device": ("convert", "train", "evaluate", "classify", "report", "cli", "camera"),
     "runtime": ("benchmark", "convert", "train", "classify", "report", "cli", "camera"),
     "classify": ("benchmark", "convert", "train", "report", "cli", "camera"),
+    "chips": ("evaluate", "convert", "train", "classify", "report", "cli", "camera"),
     "evaluate": ("convert", "train", "classify", "cli", "camera"),
     "report": ("convert", "train", "evaluate", "classify", "cli", "camera"),
     "camera": ("backends", "runtime", "benchmark", "convert", "train", "classify", "report", "cli"),

@@ -24,7 +24,7 @@ class CimBackend:
     seed: which chip. time_s: since it was programmed. temperature_c: None is the profile's
     reference. calibration: levels of images, (N, height, width, 3) in the input's type, on which
     converters' ranges are set; a profile whose range is max needs none. digital: layers kept off
-    the arrays."""
+    the arrays. compensate_drift: see chip.Chip."""
 
     name = "cim"
     note = ""
@@ -41,13 +41,14 @@ class CimBackend:
         temperature_c: float | None = None,
         calibration: npt.NDArray[Any] | None = None,
         digital: Sequence[str] = (),
+        compensate_drift: bool = False,
     ) -> None:
         """Raises UsageError for options that cannot be and for a chip that is too small,
         BackendError without the `cim` extra, ModelError for a file that is not run here."""
         del name
         if importlib.util.find_spec("numba") is None:
             raise BackendError("backend 'cim' is not installed: pip install 'edge-sdk[cim]'")
-        from edge_sdk.backends.cim.chip import Chip, calibrated
+        from edge_sdk.backends.cim.chip import Chip, calibrated, needs_images
         from edge_sdk.backends.cim.deployed import open_deployed
         from edge_sdk.backends.cim.kernel import Accumulate
         from edge_sdk.backends.cim.mapping import map_network, require_fit
@@ -64,6 +65,11 @@ class CimBackend:
         deployed = open_deployed(model)
         require_fit(map_network(deployed.kernels, described), described)
         ranges = None
+        if calibration is None and needs_images(described):
+            raise UsageError(
+                f"profile {described.name}: adc.range is '{described.adc.range}', so its "
+                "converters are calibrated on images: give --chip-images DIR"
+            )
         if calibration is not None:
 
             def run(sums: Accumulate) -> None:
@@ -78,6 +84,7 @@ class CimBackend:
             temperature_c=temperature_c,
             digital=frozenset(digital),
             ranges=ranges,
+            compensate_drift=compensate_drift,
         )
         self._exact = frozenset(k.name for k in deployed.kernels if self.chip.is_digital(k))
         self._run = deployed.run

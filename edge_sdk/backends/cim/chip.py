@@ -85,6 +85,12 @@ class Chip:
         return _run(self.layers[kernel.name], levels, self._desk)
 
 
+def needs_images(profile: CimProfile) -> bool:
+    """Whether its converters' ranges are calibrated on images."""
+    ideal = profile.chip.paradigm == "digital" or profile.adc.ideal
+    return not ideal and profile.adc.range != "max"
+
+
 def calibrated(
     profile: CimProfile, kernels: Iterable[Kernel], run: Callable[[Accumulate], None]
 ) -> AdcRanges:
@@ -92,7 +98,7 @@ def calibrated(
     through it. Chips share them: they are of the cells without errors. Nothing runs where the
     profile's range is max."""
     check(profile)
-    if profile.adc.ideal or profile.adc.range == "max":
+    if not needs_images(profile):
         return {}
     meter = RangeMeter()
     desk = Desk(noise.Stream((0, 0)), meter)
