@@ -21,6 +21,8 @@ from edge_sdk.backends.cim.profile import CimProfile, Spread, load_cim_profile
 from edge_sdk.errors import UsageError
 from edge_sdk.train.settings import ChipNoise
 
+CHIP_ERRORS = "chip_errors"  # the name of the generators that draw them
+
 
 def noisy_profile(noise: ChipNoise) -> CimProfile:
     """Raises UsageError for an unknown profile or one without errors, ProfileError for a damaged

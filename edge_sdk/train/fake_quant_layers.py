@@ -31,7 +31,7 @@ import numpy.typing as npt
 from keras import ops
 
 from edge_sdk.backends.cim.cells import Draws
-from edge_sdk.train.chip_noise import NoisyCells
+from edge_sdk.train.chip_noise import CHIP_ERRORS, NoisyCells
 
 Floats = npt.NDArray[np.float32]
 
@@ -57,7 +57,8 @@ class RoundedKernel:
     def put_on_chip(self: Any, cells: NoisyCells) -> None:
         """Call it before the layer is."""
         self.cells = cells
-        self.seed_generator = keras.random.SeedGenerator(zlib.crc32(self.name.encode()))
+        seed = zlib.crc32(self.name.encode())
+        self.seed_generator = keras.random.SeedGenerator(seed, name=CHIP_ERRORS)
 
     def build(self: Any, input_shape: Any) -> None:
         super().build(input_shape)  # type: ignore[misc]
@@ -199,12 +200,13 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
     its place: statistics of the batch would take out the very shift that a chip's errors cause."""
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        normalised = super().call(inputs, training=False, mask=mask)
         if training:
             axes = [a for a in range(len(inputs.shape)) if a != len(inputs.shape) + self.axis]
             found = ops.moments(ops.stop_gradient(inputs), axes=axes)
             for moving, new in zip((self.moving_mean, self.moving_variance), found, strict=True):
                 moving.assign(moving * self.momentum + new * (1 - self.momentum))
-        return super().call(inputs, training=False, mask=mask)
+        return normalised
 
 
 class Samples:

@@ -25,12 +25,14 @@ from edge_sdk.metrics import areas
 from edge_sdk.preprocess import Pixels, Preprocess
 from edge_sdk.progress import Progress
 from edge_sdk.train.augment import Augmentation, augment
+from edge_sdk.train.chip_noise import CHIP_ERRORS
 from edge_sdk.train.losses import Teacher, label_loss, prepared, teacher_loss
 from edge_sdk.train.settings import Distillation, Head, Recipe
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 PREDICT_BATCH = 256
+JUDGED = 2**32 - 1  # the seed of the chips that epochs are judged on; trainings' are below
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class Trainer:
         self.optimizer.build(variables)
         # Dropout's generators: set anew in every epoch, so that a resumed one draws the same.
         self.dropout_seeds = [v for v in net.non_trainable_variables if "seed" in v.name]
+        # Chips' errors: set anew before a judgement, so that epochs are judged on the same ones.
+        self.chip_seeds = [v for v in average.non_trainable_variables if "seed" in v.name]
         self.epoch = tf.Variable(0, dtype=tf.int64)
         self.state = tf.train.Checkpoint(
             net=net, average=average, optimizer=self.optimizer, epoch=self.epoch
@@ -165,7 +169,7 @@ class Trainer:
         task, epoch, batch = self.task, int(self.epoch), self.recipe.batch
         order = np.random.default_rng([self.seed, epoch]).permutation(task.train)
         for place, seed in enumerate(self.dropout_seeds):
-            seed.assign([self.seed * 1_000_003 % 2**31 + epoch, place])
+            seed.assign(_start(seed, self.seed * 1_000_003 % 2**31 + epoch, place))
         total = 0.0
         progress(label, 0, self.steps)
         for step in range(self.steps):
@@ -195,6 +199,8 @@ class Trainer:
 
     def scores(self, rows: Ints) -> Floats:
         """Outputs of the moving average, (rows, outputs)."""
+        for place, seed in enumerate(self.chip_seeds):
+            seed.assign(_start(seed, JUDGED, place))
         parts = (rows[i : i + PREDICT_BATCH] for i in range(0, len(rows), PREDICT_BATCH))
         return np.concatenate([self._predict(self.task.images(p)).numpy() for p in parts])
 
@@ -228,6 +234,12 @@ class Trainer:
             self._teach(tf.cast(self.task.images(p), tf.float32) / 255.0).numpy() for p in parts
         ]
         return np.concatenate(found)
+
+
+def _start(generator: Any, number: int, place: int) -> list[int]:
+    """Of a generator, which counts the second number up: those of chips' errors (which draw several
+    times a step, in every layer) far enough from each other that none repeats another."""
+    return [number, place * 2**16 if CHIP_ERRORS in generator.path else place]
 
 
 def settling_momentum(steps: int) -> float:
