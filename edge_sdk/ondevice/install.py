@@ -129,6 +129,7 @@ def starting(layout: Layout, say: Say) -> None:
     """Before each start of the service: a release on trial that began STARTS times and never came
     up healthy gives way to the one before. Does nothing while an installer is at work."""
     with suppress(DeviceError), locked(layout):
+        sweep(layout)
         state, current, before = read_state(layout), layout.current_name(), earlier(layout)
         if state.trial is None or state.trial != current:
             return

@@ -222,6 +222,7 @@ def never_healthy_at_boot(layout: Layout, _bundles: Path) -> None:
             if state.trial is None:
                 install.write_state(layout, install.State(previous="1", trial="2"))
             install.starting(layout, silent)
+    install.starting(layout, silent)
 
 
 def silent(line: str) -> None:
