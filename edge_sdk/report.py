@@ -159,6 +159,12 @@ def benchmark_table(results: Sequence[Benchmark]) -> str:
                     f"{e.energy_mj:.3g}" if e.energy_mj is not None else NOTHING,
                 ]
             )
+        for c in r.chips:
+            arrays = f"{c.arrays} arrays" + ("" if c.fits else ", DOES NOT FIT")
+            rows.append(
+                [f"  {c.profile}: {arrays}", c.label, f"{c.latency_ms:.3g}", NOTHING,
+                 _per_second(c.fps), NOTHING, f"{c.energy_mj:.3g}"]
+            )  # fmt: skip
         rows += [[f"  {m.profile}: no evidence", *[NOTHING] * 6] for m in r.missing]
     return table(head, rows, left=2)
 
@@ -190,6 +196,9 @@ def benchmark_notes(results: Sequence[Benchmark]) -> list[str]:
         for e in r.estimates:
             for text in (*e.evidence, *_derived(r.model, e), *e.warnings):
                 said.setdefault(text, {})[e.profile] = None
+        for c in r.chips:
+            for text in c.evidence:
+                said.setdefault(text, {})[c.profile] = None
         for m in r.missing:
             said.setdefault(m.reason, {})[m.profile] = None
     heading = ""

@@ -78,7 +78,7 @@ def page(
         *(
             _wide(_figures(r, i, found))
             for i, r in enumerate(results)
-            if r.measured or r.estimates or r.missing
+            if r.measured or r.estimates or r.missing or r.chips
         ),
         "<p>Of an estimate, memory (weights, activations, and what an interpreter took on another "
         "machine), load (without storage: a lower bound) and energy (published watts under load) "
@@ -238,6 +238,11 @@ def _figures(r: Benchmark, i: int, found: Sequence[Note]) -> str:
             cells += [f"about {size(f.memory_bytes)}", load, number(f.energy_mj), hours]
         threads = f"{f.threads} thread" + ("" if f.threads == 1 else "s")
         rows.append((f"{place}, {threads}", [*cells, here or NOTHING]))
+    for c in r.chips:
+        arrays = f"{c.arrays} arrays" + ("" if c.fits else ", does not fit")
+        cells = [c.label, number(c.latency_ms), NOTHING, number(c.fps), NOTHING, NOTHING]
+        cells += [number(c.energy_mj), NOTHING, held(c.profile)]
+        rows.append((f"{c.profile}, {arrays}", cells))
     rows += [(m.profile, ["no evidence", *[NOTHING] * 7, held(m.profile)]) for m in r.missing]
     heads = ["figure", "ms", "interval ms", "images/s", "memory", "load ms", "mJ/image", "battery"]
     if not any(e.battery for e in r.estimates):

@@ -39,6 +39,8 @@ def notes(results: Sequence[Benchmark], names: Sequence[str]) -> list[Note]:
             say(True, r.measured.warnings, (i, r.measured.where))
         for m in r.missing:
             say(True, [m.reason], (i, m.profile))
+        for c in r.chips:
+            say(False, c.evidence, (i, c.profile))
         for e in r.estimates:
             say(True, e.warnings, (i, e.profile))
             say(

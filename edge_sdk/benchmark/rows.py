@@ -60,6 +60,8 @@ def rows(results: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield _row(base, m, own)
         for e in result.get("estimates", ()):
             yield _row(base, e, {"figure": "estimated", "where": e["profile"]})
+        for c in result.get("chips", ()):
+            yield _row(base, c, {"figure": "estimated", "where": c["profile"]})
 
 
 def _row(*sources: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_sdk.backends.cim.profile import CimProfile
 from edge_sdk.benchmark.estimate import Estimate, NoEvidenceError, battery, estimate
 from edge_sdk.benchmark.measure import Measurement, measure
+from edge_sdk.benchmark.on_chip import OnChip, on_chip
 from edge_sdk.cost import cost_of_graph
+from edge_sdk.errors import ModelError
 from edge_sdk.profiles import DeviceProfile
 from edge_sdk.runtime import Model
 from edge_sdk.tflite_file import read_tflite
@@ -20,7 +23,8 @@ Timer = Callable[[Path], Measurement]
 @dataclass(frozen=True)
 class Benchmark:
     """A model's cost (counted from its file), its timing on one machine (measured) and on
-    profiles (estimated). missing: profiles with nothing to estimate it from."""
+    profiles (estimated). missing: profiles with nothing to estimate it from. chips: on emulated
+    compute-in-memory chips (estimated)."""
 
     model: str
     size_bytes: int
@@ -30,6 +34,7 @@ class Benchmark:
     measured: Measurement | None
     estimates: tuple[Estimate, ...]
     missing: tuple[Missing, ...] = ()
+    chips: tuple[OnChip, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Use:
 def benchmark(
     model: Model,
     profiles: Sequence[DeviceProfile],
+    chips: Sequence[CimProfile] = (),
     *,
     timer: Timer | None = measure,
     use: Use | None = None,
@@ -65,9 +71,17 @@ def benchmark(
         try:
             made.append(_used(estimate(cost, profile), profile, use))
         except NoEvidenceError as e:
-            if len(profiles) == 1:
+            if len(profiles) + len(chips) == 1:
                 raise
             missing.append(Missing(profile.name, str(e)))
+    found = []
+    for chip in chips:
+        try:
+            found.append(on_chip(model.path, chip))
+        except ModelError as e:
+            if len(profiles) + len(chips) == 1:
+                raise
+            missing.append(Missing(chip.name, str(e)))
     return Benchmark(
         model=model.name,
         size_bytes=Path(model.path).stat().st_size,
@@ -77,6 +91,7 @@ def benchmark(
         measured=None if timer is None else timer(model.path),
         estimates=tuple(made),
         missing=tuple(missing),
+        chips=tuple(found),
     )
 
 

@@ -78,6 +78,7 @@ def benchmark(
     int8 and w4a8 (converted once, then cached). Every figure says measured or estimated.
     """
     from edge_sdk import report
+    from edge_sdk.backends.cim.profile import is_cim_profile, load_cim_profile
     from edge_sdk.benchmark.emulate import counter, counts_text
     from edge_sdk.benchmark.run import Use
     from edge_sdk.benchmark.run import benchmark as run
@@ -86,7 +87,9 @@ def benchmark(
     from edge_sdk.runtime import load_model
     from edge_sdk.strict import to_plain
 
-    devices = [load_profile(name) for name in profiles]
+    on_chips = [name for name in profiles if is_cim_profile(name)]
+    chips = [load_cim_profile(name) for name in on_chips]
+    devices = [load_profile(name) for name in profiles if name not in on_chips]
     if as_json and as_csv:
         raise UsageError("--json and --csv: give one of them")
     if emulate and as_csv:
@@ -104,7 +107,7 @@ def benchmark(
         with open_timer(device, backend, how, estimate_only=estimate_only) as timer:
             for i, model in enumerate(loaded):
                 bars("benchmark", i, len(loaded))
-                results.append(run(model, devices, timer=timer, use=use))
+                results.append(run(model, devices, chips, timer=timer, use=use))
         bars("benchmark", len(loaded), len(loaded))
         counted = [count(m.path) for m in watched(loaded, "count", bars)] if count else []
     if html is not None:

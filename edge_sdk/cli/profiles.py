@@ -32,10 +32,14 @@ def profiles(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         from edge_sdk import report_profiles
+        from edge_sdk.backends.cim.profile import cim_profile_names, load_cim_profile
         from edge_sdk.profiles import load_profile, profile_names, user_profile_names
+        from edge_sdk.report_cim import cim_profiles_table
 
         names = [*profile_names(), *user_profile_names()]
         click.echo(report_profiles.profiles_table([load_profile(n) for n in names]))
+        chips = [load_cim_profile(n) for n in cim_profile_names()]
+        click.echo("\n" + cim_profiles_table(chips))
 
 
 @profiles.command()
@@ -43,9 +47,14 @@ def profiles(ctx: click.Context) -> None:
 def show(name: str) -> None:
     """Show profile NAME (or a .toml file of your own) with every source."""
     from edge_sdk import report_profiles
+    from edge_sdk.backends.cim.profile import is_cim_profile, load_cim_profile
     from edge_sdk.profiles import load_profile
+    from edge_sdk.report_cim import cim_profile_page
 
-    click.echo(report_profiles.profile_page(load_profile(name)))
+    if is_cim_profile(name):
+        click.echo(cim_profile_page(load_cim_profile(name)))
+    else:
+        click.echo(report_profiles.profile_page(load_profile(name)))
 
 
 @profiles.command()

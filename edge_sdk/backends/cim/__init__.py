@@ -17,6 +17,12 @@ import numpy.typing as npt
 from edge_sdk.errors import BackendError, UsageError
 
 
+def require_extra() -> None:
+    """Raises BackendError where what the emulator compiles its loops with is missing."""
+    if importlib.util.find_spec("numba") is None:
+        raise BackendError("backend 'cim' is not installed: pip install 'edge-sdk[cim]'")
+
+
 class CimBackend:
     """A deployed model on one chip. Every invocation reads the cells anew.
 
@@ -46,8 +52,7 @@ class CimBackend:
         """Raises UsageError for options that cannot be and for a chip that is too small,
         BackendError without the `cim` extra, ModelError for a file that is not run here."""
         del name
-        if importlib.util.find_spec("numba") is None:
-            raise BackendError("backend 'cim' is not installed: pip install 'edge-sdk[cim]'")
+        require_extra()
         from edge_sdk.backends.cim.chip import Chip, calibrated, needs_images
         from edge_sdk.backends.cim.deployed import open_deployed
         from edge_sdk.backends.cim.kernel import Accumulate

@@ -314,6 +314,17 @@ def cim_profile_names() -> list[str]:
     )
 
 
+def is_cim_profile(name_or_path: str) -> bool:
+    """Whether a name means a chip: `cim-...`, or a .toml file whose table is [chip]."""
+    for text in (name_or_path, _split(name_or_path)[0]):
+        if text.endswith(".toml"):
+            try:
+                return "chip" in tomllib.loads(Path(text).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                return False  # whoever reads it says what is wrong
+    return name_or_path.lower().startswith("cim-")
+
+
 def load_cim_profile(name_or_path: str) -> CimProfile:
     """A shipped profile by name, in any case, or a .toml file by path; either may end in :MODE.
 
