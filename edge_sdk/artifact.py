@@ -13,6 +13,7 @@ from typing import Literal
 
 from edge_sdk.errors import ArtifactError
 from edge_sdk.files import sha256
+from edge_sdk.input_statistics import InputStatistics
 from edge_sdk.preprocess import Preprocess
 from edge_sdk.strict import from_plain, to_plain
 from edge_sdk.tflite_file import Graph
@@ -123,6 +124,58 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class CellRate:
+    """How often cells of known truth are flagged. slides: slides, or patients, they are from.
+    dispersion: correlation of the flags within a slide, 0 where slides differ by chance alone.
+    effective: independent cells that would say as much of the mean."""
+
+    flagged: int
+    counted: int
+    slides: int
+    dispersion: float
+    effective: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flagged <= self.counted or self.counted < 1 or self.slides < 1:
+            raise ArtifactError(
+                f"{self.flagged} flagged of {self.counted} on {self.slides} slides: needs 0 <= "
+                "flagged <= counted, and a cell and a slide at least"
+            )
+        if not 0 <= self.dispersion < 1 or not 0 < self.effective <= self.counted:
+            raise ArtifactError(
+                f"dispersion {self.dispersion} must be in [0, 1) and effective {self.effective} "
+                f"above 0, at most counted ({self.counted})"
+            )
+
+
+@dataclass(frozen=True)
+class SlideRule:
+    """When a slide is flagged, chosen on validation patients (see screening/thresholds.py).
+
+    decision: how a cell is flagged, with the threshold for slides, which is not the one that suits
+    single cells. flags: how many of `cells` counted make a slide flagged, so that a clear one is
+    not with probability `specificity`; sensitivity: that its limit of detection is meant for.
+    clear, infected: how often those patients' clear and infected cells are flagged."""
+
+    decision: Decision
+    cells: int
+    flags: int
+    specificity: float
+    sensitivity: float
+    clear: CellRate
+    infected: CellRate
+
+    def __post_init__(self) -> None:
+        if self.decision.threshold is None:
+            raise ArtifactError("a slide rule's decision needs a threshold and its positive label")
+        if not 1 <= self.flags <= self.cells:
+            raise ArtifactError(f"flags {self.flags} must be from 1 to cells ({self.cells})")
+        for name in ("specificity", "sensitivity"):
+            if not 0.5 <= (value := getattr(self, name)) < 1:
+                raise ArtifactError(f"{name} {value} must be from 0.5 up to, not including, 1")
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One way of rounding that was tried. drop: points lost on the runtime that lost most. bytes:
     of the file; null in older manifests. eight_bit: names of the layers that kept 8 bits where the
@@ -141,7 +194,8 @@ class Manifest:
     """See the fields' own classes. activation: what the output scores are, softmax, sigmoid or
     logits. ops, weight_types: counts, as {"CONV_2D": 36} and {"CONV_2D int4": 35}. tools: package
     versions that took part. decision: null until a calibration is stored. method: how the weights
-    were rounded, null for a float scheme; attempts: all that were tried, in order."""
+    were rounded, null for a float scheme; attempts: all that were tried, in order.
+    input_statistics: of the calibration images, null in older manifests."""
 
     format: int
     name: str
@@ -164,6 +218,7 @@ class Manifest:
     decision: Decision | None = None
     method: str | None = None
     attempts: tuple[Attempt, ...] = ()
+    input_statistics: InputStatistics | None = None
 
     def __post_init__(self) -> None:
         if self.decision and self.decision.positive not in (None, *self.labels):

@@ -18,7 +18,16 @@ from typing import Any, cast
 from edge_sdk.camera.base import Camera, Frame, Size
 from edge_sdk.errors import CameraError, UsageError, unknown_name
 
-__all__ = ["CAMERAS", "Camera", "CameraError", "Frame", "Size", "camera_options", "open_camera"]
+__all__ = [
+    "CAMERAS",
+    "Camera",
+    "CameraError",
+    "Frame",
+    "Size",
+    "camera_class",
+    "camera_options",
+    "open_camera",
+]
 
 # name -> "module:class"; the class is called with (**options)
 CAMERAS = {
@@ -29,7 +38,8 @@ CAMERAS = {
 }
 
 
-def _camera_class(name: str) -> type[Any]:
+def camera_class(name: str) -> type[Any]:
+    """Raises UsageError for an unknown camera."""
     if name not in CAMERAS:
         raise UsageError(unknown_name("camera", name, CAMERAS))
     module, _, attribute = CAMERAS[name].partition(":")
@@ -38,7 +48,7 @@ def _camera_class(name: str) -> type[Any]:
 
 def camera_options(name: str) -> dict[str, inspect.Parameter]:
     """What `open_camera` takes for a camera, by name. Raises UsageError for an unknown camera."""
-    return dict(inspect.signature(_camera_class(name)).parameters)
+    return dict(inspect.signature(camera_class(name)).parameters)
 
 
 def open_camera(name: str, **options: Any) -> Camera:
@@ -53,4 +63,4 @@ def open_camera(name: str, **options: Any) -> Camera:
     for option, parameter in valid.items():
         if parameter.default is parameter.empty and option not in options:
             raise UsageError(f"camera '{name}' needs the option '{option}'")
-    return cast(Camera, _camera_class(name)(**options))
+    return cast(Camera, camera_class(name)(**options))

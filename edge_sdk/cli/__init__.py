@@ -53,9 +53,13 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """Runs the command line: one line per error; status 2 for usage, 1 for failure."""
+    run_command(cli)
+
+
+def run_command(command: click.Command) -> None:
+    """Runs a command line: one line per error; status 2 for usage, 1 for failure."""
     try:
-        cli.main(standalone_mode=False)
+        command.main(standalone_mode=False)
     except click.ClickException as e:
         e.show()
         sys.exit(e.exit_code)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edge_sdk.cli.live import live_options, read_live
 from edge_sdk.cli.options import (
     Number,
     backend_option,
@@ -16,11 +17,12 @@ from edge_sdk.cli.options import (
     read_preprocess,
     threads_option,
 )
+from edge_sdk.errors import UsageError
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("sources", nargs=-1, required=True)
+@click.argument("sources", nargs=-1)
 @backend_option
 @chip_options
 @threads_option
@@ -36,6 +38,7 @@ from edge_sdk.cli.options import (
 )
 @preprocess_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@live_options
 def classify(
     model: Path,
     sources: tuple[str, ...],
@@ -47,7 +50,7 @@ def classify(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Classify SOURCES (images, folders, globs) with MODEL.
+    """Classify SOURCES (images, folders, globs), or a --camera's frames, with MODEL.
 
     MODEL is an artifact folder, or a bare .tflite with --labels where it has none inside. A
     temperature and threshold that `evaluate --store` kept in an artifact are used and named: the
@@ -57,6 +60,19 @@ def classify(
     from edge_sdk.runtime import Classifier, load_model
 
     chip = read_chip(given, backend)
+    live = read_live(given)
+    if "camera" in live:
+        if sources or chip is not None:
+            what = f"source '{sources[0]}'" if sources else "--backend cim"
+            raise UsageError(f"--camera takes its frames by itself: leave out {what}")
+        live |= {"model": str(model), "backend": backend, "threads": threads}
+        live |= {"top": top, "threshold": threshold} | ({"output": "json"} if as_json else {})
+        _watch_camera(live, labels, given)
+        return
+    if live:
+        raise UsageError(f"{', '.join(sorted(live))}: these options belong to --camera")
+    if not sources:
+        raise UsageError("give SOURCES to classify, or --camera")
     loaded = load_model(model, labels=labels, options=read_preprocess(given))
     for note in loaded.notes:
         click.echo(f"note: {note}", err=True)
@@ -73,6 +89,18 @@ def classify(
             line = json_line if as_json else text_line
             click.echo(line(path, prediction, top, threshold))
     click.echo(run.summary(), err=True)
+
+
+def _watch_camera(live: dict[str, Any], labels: Path | None, given: dict[str, Any]) -> None:
+    from edge_sdk.live.program import run_live
+    from edge_sdk.live.settings import read_settings
+    from edge_sdk.runtime import load_model
+
+    options = read_preprocess(given)
+    run_live(
+        read_settings(None, live),
+        load=lambda s: load_model(Path(s.model), labels=labels, options=options),
+    )
 
 
 @click.command()

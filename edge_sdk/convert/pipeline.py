@@ -45,6 +45,7 @@ from edge_sdk.convert.sensitivity import Sensitivity, measure
 from edge_sdk.dataset import Dataset, Item, read_dataset
 from edge_sdk.errors import DataError, UsageError, unknown_name
 from edge_sdk.files import refuse_existing, sha256, whole_folder, write_whole
+from edge_sdk.input_statistics import input_statistics
 from edge_sdk.preprocess import Pixels, Preprocess, normalise
 from edge_sdk.progress import Progress, silent, watched
 from edge_sdk.sidecar import PreprocessOptions, resolve_labels, resolve_preprocess
@@ -355,6 +356,7 @@ def _write(
         tools=_versions(TOOLS),
         method=taken.method,
         attempts=tuple(attempts),
+        input_statistics=input_statistics(job.calibration),
     )
     final = request.out / f"{job.name}-{scheme.name}"
     rejected = final.with_name(final.name + REJECTED)
