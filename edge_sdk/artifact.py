@@ -195,7 +195,8 @@ class Manifest:
     logits. ops, weight_types: counts, as {"CONV_2D": 36} and {"CONV_2D int4": 35}. tools: package
     versions that took part. decision: null until a calibration is stored. method: how the weights
     were rounded, null for a float scheme; attempts: all that were tried, in order.
-    input_statistics: of the calibration images, null in older manifests."""
+    input_statistics: of the calibration images, null in older manifests. screening: null until a
+    slide rule is stored."""
 
     format: int
     name: str
@@ -219,13 +220,16 @@ class Manifest:
     method: str | None = None
     attempts: tuple[Attempt, ...] = ()
     input_statistics: InputStatistics | None = None
+    screening: SlideRule | None = None
 
     def __post_init__(self) -> None:
-        if self.decision and self.decision.positive not in (None, *self.labels):
-            raise ArtifactError(
-                f"decision.positive '{self.decision.positive}' is not one of "
-                f"{', '.join(self.labels)}"
-            )
+        slide = self.screening.decision if self.screening else None
+        for where, decision in (("", self.decision), ("screening.", slide)):
+            if decision and decision.positive not in (None, *self.labels):
+                raise ArtifactError(
+                    f"{where}decision.positive '{decision.positive}' is not one of "
+                    f"{', '.join(self.labels)}"
+                )
 
 
 @dataclass(frozen=True)
