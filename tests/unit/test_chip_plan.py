@@ -130,7 +130,8 @@ def test_an_accuracy_budget_takes_the_cheapest_loss_first():
     assert found.digital == ("c", "b", "a")
     assert found.expected == pytest.approx(0.010)
     assert found.energy_uj == pytest.approx(10 - 0.5 + 1 + 3)
-    assert found.reached and found.before_uj == 10
+    assert found.reached
+    assert found.before_uj == 10
     assert plan(LAYERS, COST, most_lost=0.2) == Plan((), pytest.approx(0.061), 10, 10, True)
     assert plan(LAYERS, COST, most_lost=0.0).digital == ("c", "b", "a", "e")
 
@@ -138,7 +139,8 @@ def test_an_accuracy_budget_takes_the_cheapest_loss_first():
 def test_an_energy_budget_takes_what_fits():
     found = plan(LAYERS, COST, most_uj=12.6)  # a does not fit after c and b, nor does e
     assert found.digital == ("c", "b")
-    assert found.energy_uj == pytest.approx(10.5) and found.reached
+    assert found.energy_uj == pytest.approx(10.5)
+    assert found.reached
     assert not plan(LAYERS, COST, most_uj=9.0).reached
     for budgets in ({}, {"most_uj": 1.0, "most_lost": 0.1}):
         with pytest.raises(UsageError, match="give one budget"):
@@ -148,8 +150,10 @@ def test_an_energy_budget_takes_what_fits():
 def test_the_table_names_what_stays_digital():
     text = sensitivity_text(LAYERS, plan(LAYERS, COST, most_uj=9.0))
     assert "a         3.00   0.00     3.00     1.000       4.000\n" in text
-    assert "c         0.10" in text and text.count("kept digital") == 1
-    assert "1 of 5 layers digital" in text and "NOT kept" in text
+    assert "c         0.10" in text
+    assert text.count("kept digital") == 1
+    assert "1 of 5 layers digital" in text
+    assert "NOT kept" in text
 
 
 def test_a_digital_layer_costs_its_mult_adds(trial):
