@@ -6,9 +6,6 @@ nothing stays there (see agent.py), and no connection is left open here."""
 from __future__ import annotations
 
 import io
-import re
-import secrets
-import shlex
 import time
 import zipfile
 from collections.abc import Sequence
@@ -18,7 +15,6 @@ from types import TracebackType
 from typing import Any
 
 import edge_sdk
-from edge_sdk import errors
 from edge_sdk.backends import AUTO_ORDER
 from edge_sdk.backends.base import classifier_specs
 from edge_sdk.backends.tflite import PACKAGES
@@ -31,15 +27,12 @@ from edge_sdk.benchmark.measure import (
     Measurement,
     measurement,
 )
-from edge_sdk.device.channel import Channel, ChannelClosedError, SilentError
 from edge_sdk.device.conditions import condition_warnings
-from edge_sdk.errors import DeviceError, EdgeError, UsageError
+from edge_sdk.device.link import CONNECT_S, SILENCE_S, Link
+from edge_sdk.errors import DeviceError
 from edge_sdk.strict import from_plain
 
 TIMEOUT_S = 300.0
-CONNECT_S = 10.0
-# The agent speaks every second; a device that says nothing for so long sleeps or is gone.
-SILENCE_S = 30.0
 # What `python -m edge_sdk.backends.worker` needs, and no more.
 RUNTIME = (
     "__init__.py",
@@ -52,36 +45,6 @@ RUNTIME = (
     "backends/tflite.py",
     "backends/worker.py",
 )
-OPTIONS = (
-    "-T",
-    "-oBatchMode=yes",
-    "-oServerAliveInterval=5",
-    "-oServerAliveCountMax=3",
-    # A master that the user already runs is used, none is started and left behind.
-    "-oControlMaster=no",
-    "-oClearAllForwardings=yes",
-    "-oPermitLocalCommand=no",
-    "-oRemoteCommand=none",
-)
-BOOTSTRAP = (
-    'import sys;r=sys.stdin.buffer;exec(compile(r.read(int(r.readline())),"edge-sdk","exec"))'
-)
-# What ssh says (never translated) -> what to do about it.
-ADVICE = {
-    "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key has changed: if you know why (a new "
-    "system on it), remove the old one with ssh-keygen -R and connect once with ssh",
-    "Host key verification failed": "its host key is not known yet: connect once with ssh and "
-    "accept it",
-    "Permission denied": "it accepts none of your keys, and no password is asked for here: see "
-    "ssh-copy-id, ssh-add, or IdentityFile in your ssh config",
-    "Could not resolve hostname": "no such host: check the name",
-    "Connection refused": "nothing listens there: is its SSH server on, is the port right?",
-    "No route to host": "it cannot be reached: is it on, and in this network?",
-    "Network is unreachable": "it cannot be reached: is it on, and in this network?",
-    "Connection timed out": "it does not answer: is it on, and in this network?",
-    "Operation timed out": "it does not answer: is it on, and in this network?",
-}
-LOST = "the connection was lost (a reboot, no power, no network?)"
 OFFLINE = (
     "Without internet there: here `pip download --only-binary=:all: --platform "
     "manylinux_2_27_aarch64 --python-version {python} -d wheels ai-edge-litert`, copy the folder "
@@ -118,36 +81,25 @@ class SshDevice:
         silence_s: float = SILENCE_S,
     ) -> None:
         """Raises UsageError for a host or an option that ssh would take for something else."""
-        if not host.strip() or host.startswith("-"):
-            raise UsageError(f"--host '{host}' is no host; give it as ssh takes it, as pi@rpi4")
-        for option in options:
-            if not re.fullmatch(r"[A-Za-z0-9]+[= ].+", option):
-                raise UsageError(f"--ssh-option '{option}' is not NAME=VALUE, as Port=2222")
-        self.host, self._python = host, python
-        self._options = [f"-o{option}" for option in options]
-        self._connect_s, self._timeout_s, self._silence_s = connect_s, timeout_s, silence_s
-        self._channel: Channel | None = None
+        self.host, self._python, self._timeout_s = host, python, timeout_s
+        self._link = Link(
+            host,
+            python=python,
+            options=options,
+            no_python="name one with --remote-python, as ~/venv/bin/python",
+            connect_s=connect_s,
+            silence_s=silence_s,
+        )
         self._hello: Hello | None = None
 
     def __enter__(self) -> SshDevice:
         """Raises DeviceError, saying what to do, when the device or a Python is not reached."""
-        token = secrets.token_hex(8)
-        command = f"{_remote_word(self._python)} -u -c {shlex.quote(BOOTSTRAP)} {token}"
-        timeout = f"-oConnectTimeout={max(1, round(self._connect_s))}"
-        argv = ["ssh", *OPTIONS, timeout, *self._options, "--", self.host, command]
+        said = self._link.open((Path(__file__).parent / "agent.py").read_bytes())
         try:
-            self._channel = Channel(argv, token)
-        except OSError as e:
-            raise DeviceError(f"cannot start ssh: {e.strerror}; install OpenSSH's client") from e
-        try:
-            source = (Path(__file__).parent / "agent.py").read_bytes()
-            self._channel.send_bytes(b"%d\n%b" % (len(source), source))
-            said = self._receive("hello", self._connect_s + self._silence_s)
-            del said["hello"]
             self._hello = from_plain(Hello, said, f"{self.host}: hello", DeviceError)
-            self._send_file("runtime.zip", _runtime(), self._silence_s)
+            self._send_file("runtime.zip", _runtime(), self._link.silence_s)
         except BaseException:
-            self._channel.close()
+            self._link.close()
             raise
         return self
 
@@ -157,10 +109,7 @@ class SshDevice:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._channel is not None
-        if error is None:
-            self._channel.send({"do": "end"})
-        self._channel.close()
+        self._link.close(in_order=error is None)
 
     def measure(
         self,
@@ -174,7 +123,6 @@ class SshDevice:
     ) -> Measurement:
         """As benchmark.measure.measure, there. Raises DeviceError too, for a device that has no
         interpreter or no space, does not answer in time, or is lost."""
-        assert self._channel is not None
         assert self._hello is not None
         classifier_specs(model)
         self._require(backend, self._hello)
@@ -189,8 +137,8 @@ class SshDevice:
             "seconds": seconds,
         }
         left = max(1.0, end - time.monotonic())
-        self._channel.send({"do": "time", "job": job, "timeout_s": left})
-        found = self._receive("report", left + self._silence_s, str(model))
+        self._link.send({"do": "time", "job": job, "timeout_s": left})
+        found = self._receive("report", left + self._link.silence_s, str(model))
         try:
             conditions = from_plain(
                 Conditions,
@@ -229,72 +177,13 @@ class SshDevice:
             )
 
     def _send_file(self, name: str, data: bytes, timeout_s: float) -> None:
-        assert self._channel is not None
-        self._channel.send({"do": "file", "name": name, "size": len(data)}, data)
+        self._link.send({"do": "file", "name": name, "size": len(data)}, data)
         self._receive("got", timeout_s)
 
     def _receive(self, key: str, timeout_s: float, model: str = "the model") -> dict[str, Any]:
-        """The next message that has `key`; the device's own error is raised as one of ours."""
-        assert self._channel is not None
-        end = time.monotonic() + timeout_s
-        while True:
-            left = max(0.0, end - time.monotonic())
-            wait = min(left, self._silence_s) if self._hello else left
-            try:
-                message = self._channel.receive(wait)
-            except ChannelClosedError as e:
-                raise DeviceError(f"{self.host}: {self._why(e)}") from e
-            except SilentError as e:
-                raise DeviceError(
-                    f"{self.host} does not answer: nothing came for {wait:.3g} s"
-                ) from e
-            if "error" in message:
-                raise self._error(message, model)
-            if key in message:
-                return message
-            if not left:
-                raise DeviceError(f"{self.host} gave no {key} within {timeout_s:g} s")
-
-    def _error(self, message: dict[str, Any], model: str) -> EdgeError:
-        kind = getattr(errors, str(message.get("kind")), None)
-        if not (isinstance(kind, type) and issubclass(kind, EdgeError)):
-            kind = DeviceError
-        text = str(message["error"])
-        if self._hello is not None:
-            text = text.replace(f"{self._hello.folder}/model.tflite", model)
-        return kind(f"{self.host}: {text}")
-
-    def _why(self, e: ChannelClosedError) -> str:
-        """ssh's exit in words: 255 is its own, anything else the remote command's."""
-        last = e.errors.splitlines()[-1].removeprefix("ssh: ").strip() if e.errors else "no message"
-        if self._hello:
-            return f"{LOST}; ssh: {last}" if e.errors else LOST
-        if e.status == 255:
-            for said, advice in ADVICE.items():
-                if said in e.errors:
-                    return f"{advice}; ssh: {last}"
-            return f"cannot connect; ssh: {last}"
-        if e.status in (126, 127):
-            return (
-                f"there is no Python '{self._python}' ({last}); name one with --remote-python, "
-                "as ~/venv/bin/python"
-            )
-        noise = f"'{e.noise}'" if e.noise else last
-        return (
-            f"it did not run our program, exit status {e.status}: {noise}. It needs a shell that "
-            f"runs commands and Python 3.9 or newer as '{self._python}'"
-        )
-
-
-def _remote_word(python: str) -> str:
-    """`python` as one word of the device's shell; a leading ~/ is its user's home.
-
-    Raises UsageError for none."""
-    if not python.strip() or python.startswith("-"):
-        raise UsageError(f"--remote-python '{python}' is no command; give one, as python3")
-    if python.startswith("~/"):
-        return "~/" + shlex.quote(python[2:])
-    return shlex.quote(python)
+        """As Link.receive; errors name the model as it is called here."""
+        there = f"{self._hello.folder}/model.tflite" if self._hello else "model.tflite"
+        return self._link.receive(key, timeout_s, lambda text: text.replace(there, model))
 
 
 def _runtime() -> bytes:
