@@ -98,8 +98,19 @@ def test_rows_are_in_the_order_of_the_weights() -> None:
     rng = np.random.default_rng(3)
     kernel = kernel_of("convolution", (3, 2, 4, 5), rng, size=6, pad=1)
     levels = rng.integers(-128, 128, (2, 6, 6, 4)).astype(np.int8)
-    rows = sums.window_rows(kernel, levels)
-    assert rows.shape == (2 * 6 * 7 if kernel.positions == (6, 7) else len(rows), kernel.rows)
+    rows = np.empty((2 * kernel.positions[0] * kernel.positions[1], kernel.rows), np.float32)
+    sums.window_rows(kernel, levels, kernel.input_zero, rows)
     product = rows @ kernel.weights.reshape(kernel.rows, -1).astype(np.float32)
     expected = slow_sums(kernel, levels).reshape(product.shape)
     np.testing.assert_array_equal(product, expected)
+
+
+def test_rows_less_another_level_hold_the_distance_in_padding() -> None:
+    rng = np.random.default_rng(4)
+    kernel = kernel_of("convolution", (3, 3, 2, 5), rng, size=5, pad=1)
+    levels = rng.integers(-128, 128, (3, 5, 5, 2)).astype(np.int8)
+    count = 3 * kernel.positions[0] * kernel.positions[1]
+    at_zero, at_five = (np.empty((count, kernel.rows), np.float32) for _ in range(2))
+    sums.window_rows(kernel, levels, kernel.input_zero, at_zero)
+    sums.window_rows(kernel, levels, 5, at_five)
+    np.testing.assert_array_equal(at_five, at_zero + (kernel.input_zero - 5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,11 +14,14 @@ import numpy.typing as npt
 from edge_sdk.backends.cim import loops, noise
 from edge_sdk.backends.cim.converters import Codes, Drive, RangeMeter
 from edge_sdk.backends.cim.kernel import Kernel, Levels
+from edge_sdk.backends.cim.sums import window_rows
 
 Floats = npt.NDArray[np.floating[Any]]
 
 # Sums at a time: they stay in the second-level cache between multiplication and conversion.
 _CHUNK = 1 << 17
+# Inputs at a time, for the same reason.
+_INPUTS = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,38 +75,6 @@ def row_blocks(rows: int, limit: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(starts)]
 
 
-def inputs(kernel: Kernel, levels: Levels, reference: int, dtype: Any) -> Floats:
-    """Levels - reference of one image (h, w, in) or (in,) as (positions, taps, in)."""
-    if kernel.kind == "dense":
-        row: Floats = levels.reshape(1, 1, -1).astype(dtype)
-        row -= dtype(reference)
-        return row
-    kh, kw = kernel.weights.shape[:2]
-    oh, ow = kernel.positions
-    (sy, sx), (top, bottom, left, right) = kernel.stride, kernel.padding
-    h, w, channels = levels.shape
-    values: Floats = levels.astype(dtype)
-    values -= dtype(reference)
-    if (kh, kw, sy, sx) == (1, 1, 1, 1) and not any(kernel.padding):
-        return values.reshape(h * w, 1, channels)
-    if any(kernel.padding):
-        held = np.full(
-            (h + top + bottom, w + left + right, channels),
-            dtype(kernel.input_zero - reference),
-            dtype,
-        )
-        held[top : top + h, left : left + w] = values
-    else:
-        held = values
-    found = np.empty((oh, ow, kh * kw, channels), dtype)
-    for y in range(kh):
-        for x in range(kw):
-            found[:, :, y * kw + x] = held[
-                y : y + (oh - 1) * sy + 1 : sy, x : x + (ow - 1) * sx + 1 : sx
-            ]
-    return found.reshape(oh * ow, kh * kw, channels)
-
-
 class Desk:
     """What one computation after the other uses: the chip's stream of read noise, a meter of what
     reaches converters, memory that is not given back in between. Not thread-safe."""
@@ -118,6 +90,23 @@ class Desk:
         if held is None or len(held) < size:
             held = self._memory[name, dtype] = np.empty(size, dtype)
         return held[:size].reshape(shape)
+
+
+def inputs(kernel: Kernel, levels: Levels, reference: int, desk: Desk, dtype: Any) -> Floats:
+    """Levels - reference of images (N, h, w, in) or (N, in) as (N * positions, taps, in), in the
+    desk's memory."""
+    taps = kernel.rows if kernel.kind == "depthwise" else kernel.rows // kernel.inputs
+    rows = desk.take(
+        "inputs", (len(levels) * math.prod(kernel.positions), taps * kernel.inputs), dtype
+    )
+    window_rows(kernel, np.ascontiguousarray(levels), reference, rows)
+    return rows.reshape(len(rows), taps, kernel.inputs)
+
+
+def per_pass(kernel: Kernel) -> int:
+    """Images whose inputs stay in the cache together."""
+    taps = kernel.rows if kernel.kind == "depthwise" else kernel.rows // kernel.inputs
+    return max(1, _INPUTS // (math.prod(kernel.positions) * taps * kernel.inputs))
 
 
 def multiply(layer: Layer, x: Floats, desk: Desk, result: npt.NDArray[np.int32]) -> None:

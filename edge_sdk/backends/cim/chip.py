@@ -117,18 +117,14 @@ def calibrated(
 
 
 def _run(layer: Layer, levels: Levels, desk: Desk) -> npt.NDArray[np.int32]:
-    kernel = layer.kernel
-    results = []
-    for image in levels:
-        x = array.inputs(kernel, image, layer.drive.reference, layer.dtype)
-        results.append(np.empty((len(x), kernel.outputs), np.int32))
-        array.multiply(layer, x, desk, results[-1])
-    return _stacked(kernel, results)
-
-
-def _stacked(kernel: Kernel, results: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
+    kernel, step = layer.kernel, array.per_pass(layer.kernel)
     shape = (kernel.outputs,) if kernel.kind == "dense" else (*kernel.positions, kernel.outputs)
-    return np.stack(results).reshape(len(results), *shape)
+    sums = np.empty((len(levels), *shape), np.int32)
+    for first in range(0, len(levels), step):
+        part = slice(first, first + step)
+        x = array.inputs(kernel, levels[part], layer.drive.reference, desk, layer.dtype)
+        array.multiply(layer, x, desk, sums[part].reshape(len(x), kernel.outputs))
+    return sums
 
 
 def check(profile: CimProfile) -> None:

@@ -106,8 +106,8 @@ def less_zero(x: Any, zero: int, out: Any) -> None:
 
 
 @_compiled
-def windows(x: Any, zero: int, size: Any, stride: Any, padding: Any, out: Any) -> None:
-    """out: (N, oh, ow, kh * kw * in), every output's inputs less `zero`, 0 in padding."""
+def windows(x: Any, zero: int, fill: int, size: Any, stride: Any, padding: Any, out: Any) -> None:
+    """out: (N, oh, ow, kh * kw * in), every output's inputs less `zero`, `fill` in padding."""
     width, channels = x.shape[2], x.shape[3]
     run = size[1] * channels
     for n in range(x.shape[0]):
@@ -115,7 +115,7 @@ def windows(x: Any, zero: int, size: Any, stride: Any, padding: Any, out: Any) -
             for ky in range(size[0]):
                 iy = oy * stride[0] - padding[0] + ky
                 if not 0 <= iy < x.shape[1]:
-                    out[n, oy, :, ky * run : (ky + 1) * run] = 0
+                    out[n, oy, :, ky * run : (ky + 1) * run] = fill
                     continue
                 line = x[n, iy].reshape(-1)
                 for ox in range(out.shape[2]):
@@ -125,11 +125,13 @@ def windows(x: Any, zero: int, size: Any, stride: Any, padding: Any, out: Any) -
                     first = max(-left, 0) * channels
                     last = min(width - left, size[1]) * channels
                     start = left * channels
-                    for i in range(first, last):
-                        row[i] = np.int32(line[start + i]) - np.int32(zero)
+                    # Slices, so that no index can be below 0: that is what lets it vectorise.
+                    taken, into = line[start + first : start + last], row[first:last]
+                    for i in range(last - first):
+                        into[i] = np.int32(taken[i]) - np.int32(zero)
                     if last - first < run:
-                        row[:first] = 0
-                        row[max(last, 0) :] = 0
+                        row[:first] = fill
+                        row[max(last, 0) :] = fill
 
 
 @_compiled

@@ -13,6 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Adding and taking away 1.5 x 2^23 rounds a float32 below 2^22 half to even, and vectorises where
 # a call of rint does not.
 _ROUND = np.float32(12582912.0)
+_ROUND_WIDE = 6755399441055744.0  # 1.5 x 2^52, for float64
 _ONE = np.float32(1)
 
 
@@ -75,7 +76,8 @@ def finish(total: Any, constant: Any, result: Any) -> None:
     """result int32 (M, N) = total rounded half to even + constant (N,) int32."""
     for i in range(total.shape[0]):
         for j in range(total.shape[1]):
-            result[i, j] = np.int32(np.rint(total[i, j])) + constant[j]
+            whole = (np.float64(total[i, j]) + _ROUND_WIDE) - _ROUND_WIDE
+            result[i, j] = np.int32(whole) + constant[j]
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,27 +30,23 @@ def exact_sums(kernel: Kernel, levels: Levels) -> Levels:
         )  # fmt: skip
         return out
     shape = (len(levels), *kernel.positions) if kernel.kind == "convolution" else (len(levels),)
-    rows = window_rows(kernel, levels, weights.dtype)
+    rows = np.empty((math.prod(shape), kernel.rows), weights.dtype)
+    window_rows(kernel, levels, kernel.input_zero, rows)
     sums: Levels = (rows @ weights).reshape(*shape, kernel.outputs)
     return sums
 
 
-def window_rows(kernel: Kernel, levels: Levels, dtype: npt.DTypeLike = np.float32) -> Levels:
-    """The inputs of every output of a convolution or dense layer less their zero, padding 0:
-    (N * oh * ow, rows), the columns in the order of weights.reshape(rows, out)."""
-    count = len(levels) * (
-        1 if kernel.kind == "dense" else kernel.positions[0] * kernel.positions[1]
-    )
-    out = np.empty((count, kernel.rows), dtype)
+def window_rows(kernel: Kernel, levels: Levels, reference: int, out: Levels) -> None:
+    """out (N * oh * ow, kh * kw * in) = the inputs of every output position less `reference`,
+    padding at the inputs' zero. levels: contiguous."""
     if kernel.kind == "dense" or _is_pointwise(kernel):
-        loops.less_zero(levels.reshape(-1), kernel.input_zero, out.reshape(-1))
+        loops.less_zero(levels.reshape(-1), reference, out.reshape(-1))
     else:
-        shape = (len(levels), *kernel.positions, kernel.rows)
+        shape = (len(levels), *kernel.positions, out.shape[1])
         loops.windows(
-            levels, kernel.input_zero, kernel.weights.shape[:2], kernel.stride, kernel.padding,
-            out.reshape(shape),
+            levels, reference, kernel.input_zero - reference, kernel.weights.shape[:2],
+            kernel.stride, kernel.padding, out.reshape(shape),
         )  # fmt: skip
-    return out
 
 
 def depthwise_levels(kernel: Kernel, levels: Levels, rescale: Rescale) -> Levels:
