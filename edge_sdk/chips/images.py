@@ -47,15 +47,17 @@ def judged_images(
     split_file: Path | None,
     count: int,
     progress: Progress = silent,
+    part: str = "test",
 ) -> Judged:
-    """Labelled images; count 0: all. Raises DataError for labels that are not the model's."""
+    """Labelled images; count 0: all. part: of a split file. Raises DataError for labels that are
+    not the model's."""
     found = read_dataset(data)
     if not found.labels:
         raise DataError(f"{data} has no labels: give a folder per class, or an index.csv")
     if unknown := [label for label in found.labels if label not in model.labels]:
         raise DataError(f"{data}: label '{unknown[0]}' is not one of {', '.join(model.labels[:5])}")
     if split_file is not None:
-        found = read_part(found, split_file, "test")
+        found = read_part(found, split_file, part)
     items: Sequence[Item] = found.items
     if 0 < count < len(items):
         items = draw(items, count, SEED)
@@ -71,6 +73,7 @@ def calibration_images(
     judged: tuple[Path, Path | None] | None,
     count: int,
     progress: Progress = silent,
+    part: str = "test",
 ) -> Levels | None:
     """Levels to calibrate converters on: of a folder, or of the training part of what is judged.
 
@@ -86,7 +89,7 @@ def calibration_images(
     items = draw(found.items, min(count, len(found.items)), SEED)
     if calibration is not None and data is not None:
         rest = read_dataset(data)
-        rest = rest if split_file is None else read_part(rest, split_file, "test")
+        rest = rest if split_file is None else read_part(rest, split_file, part)
         refuse_twins(found.subset(items), rest, "converters must not be calibrated on them")
     return _levels(model, spec, items, "read calibration images", progress)[0]
 

@@ -44,6 +44,7 @@ class Trial:
     time_s: float = 0.0
     temperature_c: float | None = None
     chips: int = 3
+    compensate_drift: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ def _loss(trial: Trial, ideal: npt.NDArray[np.int64], digital: frozenset[str]) -
             temperature_c=trial.temperature_c,
             digital=digital,
             ranges=trial.ranges,
+            compensate_drift=trial.compensate_drift,
         )
         exact = frozenset(k.name for k in trial.deployed.kernels if chip.is_digital(k))
         calls = trial.calls(trial.deployed.run(trial.levels, chip, exact))
