@@ -64,10 +64,21 @@ class SiteCalibration:
             )
 
     def rate(self, rule: SlideRule) -> CellRate:
-        """This site's rate of flags on clear cells; its slides are taken to differ at least as
-        much as the validation patients did."""
-        rows = [(s.flagged, s.counted) for s in self.slides]
-        return cell_rate(rows, rule.clear.dispersion)
+        """This site's rate of flags on clear cells. A few slides cannot show how much slides
+        differ: they are taken to at least as much as the validation patients, by the coefficient
+        of variation, as a rate that is a tenth has a tenth of the spread."""
+        return site_rate([(s.flagged, s.counted) for s in self.slides], rule.clear)
+
+
+def site_rate(slides: Sequence[tuple[int, int]], patients: CellRate) -> CellRate:
+    """The rate of (flagged, counted) slides, with at least the coefficient of variation of these
+    patients: rho (1 - m) / m is its square for a mean m."""
+    here, there = (
+        (x + 0.5) / (n + 1)
+        for x, n in (map(sum, zip(*slides, strict=True)), (patients.flagged, patients.counted))
+    )
+    squared = patients.dispersion * (1 - there) / there
+    return cell_rate(slides, squared * here / (1 - here))
 
 
 def rule_hash(rule: SlideRule) -> str:
@@ -97,7 +108,7 @@ def odd_slides(calibration: SiteCalibration, rule: SlideRule) -> tuple[str, ...]
     odd = []
     for slide in calibration.slides:
         others = [(s.flagged, s.counted) for s in calibration.slides if s is not slide]
-        expected = spread(cell_rate(others, rule.clear.dispersion))
+        expected = spread(site_rate(others, rule.clear))
         if chance_of(slide.flagged, slide.counted, expected) < ODD:
             odd.append(slide.name)
     return tuple(odd)
