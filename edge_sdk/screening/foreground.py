@@ -17,7 +17,7 @@ Plane = npt.NDArray[np.float32]
 WORK_DIAMETER = 40.0  # of a red cell, pixels, where the work is done
 
 _FAINTEST = 0.05  # optical density of a cell that can be told from an empty slide
-_PALE = 0.3  # of the median cell's density: an edge at it is still a cell's
+_PALE = 0.2  # of the median cell's density: an edge at it is still a cell's
 _DENSEST = 2.2  # medians: two cells on one another; what is denser casts no more votes
 _NUCLEUS = 2.5  # medians of density in a white cell's nucleus
 

@@ -24,6 +24,8 @@ _RADII = (0.7, 0.8, 0.9, 1.0, 1.1)  # that are voted for, in radii of the median
 _APART = 0.7  # least distance of two seeds, radii
 _BODY = 0.5  # weight of the distance transform beside the votes
 _BAR = 0.6  # least score of a seed; a lone round cell has 1.5
+_LONGEST = 1.3  # of two seeds in one cell, radii
+_NECK = 0.95  # of two circles' radius: two cells 0.65 radii apart have this between them
 _FAR = 1.6  # radii from its seed that a cell can reach
 _TRIED = np.geomspace(0.5, 1.5, 12)  # diameters that are tried, in units of the first guess
 
@@ -122,11 +124,27 @@ def find_seeds(
     free = np.ones(len(xs), np.bool_)
     kept: list[Seed] = []
     for i in range(len(xs)):
-        if free[i]:
-            x, y = int(xs[i]), int(ys[i])
-            free &= np.hypot(xs - x, ys - y) > _APART * radius
+        if not free[i]:
+            continue
+        x, y = int(xs[i]), int(ys[i])
+        free &= np.hypot(xs - x, ys - y) > _APART * radius
+        if not any(_one_cell(depth, (x, y), other, radius) for other in kept):
             kept.append((x, y, min(radius, max(0.6 * radius, float(depth[y, x])))))
     return kept
+
+
+def _one_cell(depth: Plane, place: tuple[int, int], other: Seed, radius: float) -> bool:
+    """Whether two seeds lie in one long cell: near each other, background in sight, and no neck
+    between them."""
+    x, y = place
+    apart = math.hypot(x - other[0], y - other[1])
+    if apart > _LONGEST * radius:
+        return False
+    steps = np.linspace(0.0, 1.0, max(4, round(apart / 2)))
+    xs = np.rint(x + steps * (other[0] - x)).astype(np.intp)
+    ys = np.rint(y + steps * (other[1] - y)).astype(np.intp)
+    line = depth[ys, xs]
+    return bool(line.min() > _NECK * min(line[0], line[-1]) and line.max() < 1.25 * radius)
 
 
 def split(

@@ -209,10 +209,10 @@ def _white_cells(
     """White cells and large stain deposits by what is dark in them; they are taken out of
     `filled`. The lobes of a nucleus are one; at the frame a part of one is enough."""
     h, w = filled.shape
-    dark = cv2.morphologyEx(ground.dark, cv2.MORPH_OPEN, disc(cv2, 0.15 * radius))
-    if not dark.any():
+    if not ground.dark.any():
         return []
-    dark = cv2.morphologyEx(dark, cv2.MORPH_CLOSE, disc(cv2, 0.35 * radius))
+    dark = cv2.morphologyEx(ground.dark, cv2.MORPH_CLOSE, disc(cv2, 0.35 * radius))
+    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, disc(cv2, 0.2 * radius))
     outlines, _ = cv2.findContours(dark, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     found = []
     for outline in outlines:
