@@ -16,7 +16,7 @@ from edge_sdk.live.sensors import disk_free
 from edge_sdk.live.settings import SaveFrames
 
 # Once stopped, it goes on when a tenth more than the limit is free: no switching at the edge.
-AGAIN = 1.1
+AGAIN = 0.1
 # After an error of the disk it is left alone for so long.
 RETRY_S = 60.0
 JPEG_QUALITY = 90
@@ -63,7 +63,7 @@ class FrameSaver:
         if time.monotonic() < self._retry_s:
             return False
         free = disk_free(self._folder) or 0
-        stop = free < self._limit * (AGAIN if self._stopped else 1.0)
+        stop = free < self._limit + (round(self._limit * AGAIN) if self._stopped else 0)
         if stop != self._stopped:
             what = "no frames are saved until there is more" if stop else "frames are saved again"
             self._log.warn(f"{free // 1_000_000} MB are free in {self._folder}: {what}")

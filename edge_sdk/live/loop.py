@@ -66,7 +66,6 @@ class Loop:
                 return "stopped"
             if self._wake.is_set():
                 return "reload"
-            due_s = max(due_s, time.monotonic()) + s.interval_s
             self._within(s.watchdog_s + MARGIN_S)
             try:
                 frame = fresh(self._frames, s.watchdog_s)
@@ -78,6 +77,9 @@ class Loop:
                 if waiting is not None:
                     self._write(waiting)
                 return "stopped" if self._stopped.is_set() else "ended"
+            due_s += s.interval_s
+            if (now := time.monotonic()) >= due_s:  # it fell behind: no burst to catch up
+                due_s = now + s.interval_s
             self._within(s.watchdog_s)
             pixels = frame.pixels if self._roi is None else self._roi.cut(frame.pixels)
             own = self._classifier.classify(pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from edge_sdk.live.page import LivePage
 
 PAGE_S = 1.0
+# For loading a model and opening what is beside it, and for closing them.
+START_S = 80.0
 Load = Callable[[Settings], Model]
 
 
@@ -46,42 +49,77 @@ def run_live(
     old ones kept. Raises EdgeError for whatever should make a service manager start it again."""
     log = log or Log()
     notifier = Notifier()
+    control = _Control(reread, notifier, log)
     extra = [Callback(call)] if call else []
     total = 0
-    while True:
-        following: list[Settings] = []
+    with Supervisor(notifier, log, stop=control.stop, reload=control.reload) as supervisor:
+        while True:
+            state = Path(settings.state) if settings.state else None
+            with only_one(state), ExitStack() as stack:
+                end, answers = _run(settings, load, extra, supervisor, control, stack)
+            total += answers
+            following = control.take() if end == "reload" else None
+            if following is None:
+                notifier.stopping()
+                return total
+            log("SIGHUP: the configuration was read again")
+            settings = following
 
-        def reload(following: list[Settings] = following) -> bool:
-            if reread is None:
-                log.warn("SIGHUP: there is no configuration file to read again")
-                return False
-            try:
-                following.append(reread())
-            except UsageError as e:
-                log.warn(f"SIGHUP: the old configuration is kept: {e}")
-                return False
-            return True
 
-        state = Path(settings.state) if settings.state else None
-        with only_one(state), ExitStack() as stack:
-            end, answers = _run(settings, load, extra, notifier, reload, log, stack)
-        total += answers
-        if end != "reload":
-            notifier.stopping()
-            return total
-        log("SIGHUP: the configuration was read again")
-        settings = following[-1]
+class _Control:
+    """What signals do, over one loop after another. Its methods run in the supervisor's thread."""
+
+    def __init__(self, reread: Callable[[], Settings] | None, notifier: Notifier, log: Log) -> None:
+        self._reread, self.notifier, self.log = reread, notifier, log
+        self._loop: Loop | None = None
+        self._ended = False
+        self._lock = threading.Lock()
+        self._following: Settings | None = None
+
+    def attach(self, loop: Loop | None) -> None:
+        """A signal that came while the model was loaded reaches the loop now."""
+        self._loop = loop
+        if loop is not None and self._ended:
+            loop.stop()
+        if loop is not None and self._following is not None:
+            loop.reload()
+
+    def take(self) -> Settings | None:
+        with self._lock:
+            following, self._following = self._following, None
+            return following
+
+    def stop(self) -> None:
+        self._ended = True
+        if loop := self._loop:
+            loop.stop()
+
+    def reload(self) -> None:
+        if self._reread is None:
+            self.log.warn("SIGHUP: there is no configuration file to read again")
+            return
+        try:
+            following = self._reread()
+        except UsageError as e:
+            self.log.warn(f"SIGHUP: the old configuration is kept: {e}")
+            return
+        with self._lock:
+            self._following = following
+        self.notifier.reloading()
+        if loop := self._loop:
+            loop.reload()
 
 
 def _run(
     settings: Settings,
     load: Load,
     extra: Sequence[Sink],
-    notifier: Notifier,
-    reload: Callable[[], bool],
-    log: Log,
+    supervisor: Supervisor,
+    control: _Control,
     stack: ExitStack,
 ) -> tuple[End, int]:
+    log = control.log
+    supervisor.within(START_S)
     model = load(settings)
     for note in model.notes:
         log(f"note: {note}")
@@ -89,18 +127,12 @@ def _run(
     classifier = stack.enter_context(opened)
     b = classifier.backend
     log(f"{model.name} on {b.name} {b.version}" + (f" ({b.note})" if b.note else ""))
-    duties = Duties(settings, classifier, notifier, log, stack)
+    duties = Duties(settings, classifier, control.notifier, log, stack)
     lines: list[Sink] = [] if settings.output == "none" else [Lines(settings, log)]
     frames = open_frames(settings)
     stack.callback(frames.close)
     sinks = [duties, *extra, *lines, *duties.sinks]
 
-    def hangup() -> None:
-        if reload():
-            notifier.reloading()
-            loop.reload()
-
-    supervisor = Supervisor(notifier, log, stop=lambda: loop.stop(), reload=hangup)
     loop = Loop(
         settings,
         classifier,
@@ -109,8 +141,12 @@ def _run(
         between=lambda: duties.between(frames),
         within=supervisor.within,
     )
-    with supervisor:
+    control.attach(loop)
+    try:
         end = loop.run()
+    finally:
+        control.attach(None)
+        supervisor.within(START_S)
     if end == "ended" and not loop.answers:
         raise CameraError(f"camera '{settings.camera}' ended without a frame", "missing")
     duties.finish(frames)

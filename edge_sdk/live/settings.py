@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edge_sdk.camera import CAMERAS, camera_class
+from edge_sdk.camera import CAMERAS, camera_class, camera_options
 from edge_sdk.errors import CameraError, UsageError, unknown_name
 from edge_sdk.preprocess import Pixels
 from edge_sdk.strict import from_plain
@@ -185,7 +185,6 @@ class Settings:
         _within("heartbeat_s", self.heartbeat_s, 0.1, 3600.0)
         if self.roi is not None:
             parse_roi(self.roi)
-        check_camera_options(self.camera, self.camera_options)
 
 
 def _within(name: str, value: float | None, low: float, high: float) -> None:
@@ -212,6 +211,10 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
         raise UsageError(f"{where}.camera_options: {options!r} must be a table")
     settings = from_plain(Settings, {**merged, "camera_options": {}}, where, UsageError)
     tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    try:
+        check_camera_options(settings.camera, tuples)
+    except UsageError as e:
+        raise UsageError(f"{where}: {e}") from e
     return replace(settings, camera_options=tuples)
 
 
@@ -232,7 +235,11 @@ def parse_camera_option(text: str) -> tuple[str, Any]:
 
 
 def check_camera_options(camera: str, options: Mapping[str, Any]) -> None:
-    """Raises UsageError for an unknown option and one of the wrong type; nothing is opened."""
+    """Raises UsageError for an option that is unknown, missing or of the wrong type; nothing is
+    opened."""
+    for name, parameter in camera_options(camera).items():
+        if parameter.default is parameter.empty and name not in options:
+            raise UsageError(f"camera '{camera}' needs the option '{name}'")
     hints = typing.get_type_hints(camera_class(camera).__init__)
     hints.pop("return", None)
     for name, value in options.items():
