@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+ssh_option = click.option(
+    "--ssh-option",
+    "ssh_option",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="For ssh's -o, as Port=2222; may be repeated.",
+)
+
 
 def ssh_options(command: F) -> F:
     """Decorates a command with what it takes to reach a device by SSH; see `open_ssh`."""
@@ -34,13 +42,7 @@ def ssh_options(command: F) -> F:
             metavar="COMMAND",
             help="Python on --host, as ~/venv/bin/python [python3].",
         ),
-        click.option(
-            "--ssh-option",
-            "ssh_option",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="For ssh's -o, as Port=2222; may be repeated.",
-        ),
+        ssh_option,
         click.option(
             "--timeout",
             type=Number(1),

@@ -214,8 +214,8 @@ def _open_zip(path: Path, file: BinaryIO) -> zipfile.ZipFile:
 
 def _rezipped(path: Path, what: str) -> str:
     return (
-        f"bundle {path} is refused: it is not as `edge-sdk bundle` wrote it ({what}): another "
-        "program packed it again. Copy the original"
+        f"bundle {path} is refused: it is not as `edge-sdk bundle` wrote it ({what}): it was cut "
+        "off or damaged, or another program packed it again. Copy the original"
     )
 
 

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_sdk.errors import BundleError
+from edge_sdk.errors import BundleError, DeviceError
 from edge_sdk.files import sha256
 from edge_sdk.ondevice import disk
 from edge_sdk.ondevice.bundle_file import (
@@ -24,6 +24,7 @@ from edge_sdk.ondevice.bundle_file import (
     Target,
     parse_record,
     safe_name,
+    version_key,
 )
 
 FILES = "files.json"
@@ -60,9 +61,12 @@ def device_arch() -> str:
     return machine
 
 
-def check_target(target: Target) -> None:
-    """Raises BundleError for a bundle that is for another device or Python."""
-    arch, python = device_arch(), "{}.{}".format(*sys.version_info)
+def device_python() -> str:
+    return "{}.{}".format(*sys.version_info)
+
+
+def check_target(target: Target, arch: str, python: str) -> None:
+    """Raises BundleError for a bundle that is for another device or Python than these."""
     if target.arch != arch:
         raise BundleError(
             f"the bundle is for {target.arch} ({target.profile}), this device is {arch}: make one "
@@ -70,8 +74,32 @@ def check_target(target: Target) -> None:
         )
     if target.python != python:
         raise BundleError(
-            f"the bundle is for Python {target.python}, this device has {python} as "
-            f"{sys.executable}: make one with `edge-sdk bundle ... --python {python}`"
+            f"the bundle is for Python {target.python}, this device has {python}: make one with "
+            f"`edge-sdk bundle ... --python {python}`"
+        )
+
+
+def check_version(new: str, installed: str, *, same: bool) -> None:
+    """same: it is the very bundle that is installed. Raises BundleError for an older version, and
+    for another bundle of the same one."""
+    if version_key(new) < version_key(installed):
+        raise BundleError(
+            f"the bundle is version {new}, older than {installed}, which is installed: give "
+            "--allow-older to install it all the same"
+        )
+    if version_key(new) == version_key(installed) and not same:
+        raise BundleError(
+            f"version {installed} is installed, and this is another bundle of the same version: "
+            "make it with a higher --version, or give --allow-older"
+        )
+
+
+def check_space(where: str, need: float, free: float) -> None:
+    """Raises DeviceError where there are not `need` bytes and a tenth."""
+    if free < need * 1.1:
+        raise DeviceError(
+            f"{where} has {free / 1e6:.0f} MB free, {need / 1e6:.0f} MB are needed: free some "
+            "space (nothing was changed)"
         )
 
 

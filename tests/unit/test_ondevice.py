@@ -214,9 +214,9 @@ def test_versions_are_numbers() -> None:
 )
 def test_a_bundle_for_another_device_is_refused(change: dict[str, str], said: str) -> None:
     right = Target("rpi4", device_arch(), HERE, "fake", "1")
-    check_target(right)
+    check_target(right, device_arch(), HERE)
     with pytest.raises(BundleError, match=said):
-        check_target(dataclasses.replace(right, **change))
+        check_target(dataclasses.replace(right, **change), device_arch(), HERE)
 
 
 def test_the_record_survives_json() -> None:
