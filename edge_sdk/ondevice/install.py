@@ -24,9 +24,12 @@ from edge_sdk.ondevice.bundle_file import BundleFile, trust_line, version_key
 from edge_sdk.ondevice.layout import COMMANDS, UNIT, Layout
 from edge_sdk.ondevice.release import (
     RUN,
+    check_space,
     check_target,
+    check_version,
     damage,
     device_arch,
+    device_python,
     digest_of,
     read_record,
     unpack,
@@ -82,11 +85,12 @@ def install(
     with opened as bundle:
         record = bundle.record
         say(f"{record.name} {record.version} for {record.target.profile}: signature is right")
-        check_target(record.target)
+        check_target(record.target, device_arch(), device_python())
         with locked(layout):
             if keys is not None:
                 disk.write_whole(layout.trusted_keys, keys.encode())
-            _check_version(bundle, layout, allow_older)
+            if not allow_older:
+                _check_version(bundle, layout)
             name, tested = _place(bundle, layout, say)
             return _switch_to(name, tested, layout, services, say)
 
@@ -187,29 +191,19 @@ def _read_key(key: Path) -> str:
         raise BundleError(f"key {key} cannot be read: {e}") from e
 
 
-def _check_version(bundle: BundleFile, layout: Layout, allow_older: bool) -> None:
+def _check_version(bundle: BundleFile, layout: Layout) -> None:
     current = layout.current_name()
     if current is None:
         return
     try:
-        installed = read_record(layout.releases / current).version
+        installed = read_record(layout.releases / current)
     except BundleError:
         return  # damaged: any whole release is better
-    new = bundle.record.version
-    if version_key(new) < version_key(installed) and not allow_older:
-        raise BundleError(
-            f"the bundle is version {new}, older than {installed}, which is installed: give "
-            "--allow-older to install it all the same"
-        )
-    if (
-        version_key(new) == version_key(installed)
-        and bundle.digest != digest_of(layout.releases / current)
-        and not allow_older
-    ):
-        raise BundleError(
-            f"version {installed} is installed, and this is another bundle of the same version: "
-            "make it with a higher --version, or give --allow-older"
-        )
+    check_version(
+        bundle.record.version,
+        installed.version,
+        same=bundle.digest == digest_of(layout.releases / current),
+    )
 
 
 def _place(bundle: BundleFile, layout: Layout, say: Say) -> tuple[str, Result]:
@@ -223,7 +217,8 @@ def _place(bundle: BundleFile, layout: Layout, say: Say) -> tuple[str, Result]:
         return name, run_selftest(release)
     staging = layout.releases / STAGING
     try:
-        _check_space(bundle, layout)
+        free = shutil.disk_usage(layout.releases).free
+        check_space(str(layout.releases), bundle.record.unpacked_bytes, free)
         disk.make_folder(staging)
         say("unpacking")
         unpack(bundle, staging)
@@ -254,15 +249,6 @@ def _free_name(bundle: BundleFile, layout: Layout) -> str:
             disk.remove(folder)
             return name
         number += 1
-
-
-def _check_space(bundle: BundleFile, layout: Layout) -> None:
-    need, free = bundle.record.unpacked_bytes, shutil.disk_usage(layout.releases).free
-    if free < need * 1.1:
-        raise DeviceError(
-            f"{layout.releases} has {free / 1e6:.0f} MB free, the release takes {need / 1e6:.0f} "
-            "MB: free some space (nothing was changed)"
-        )
 
 
 def run_selftest(release: Path) -> Result:
@@ -305,21 +291,26 @@ def _switch_to(
 ) -> Installed:
     before, older = layout.current_name(), earlier(layout)
     previous = older if before == name else before
-    write_state(layout, State(previous=previous, trial=name))
+    # One that is on trial already was cut off before it was confirmed or taken back.
+    on_trial = before == name and read_state(layout).trial == name
+    again = before == name and not on_trial
+    back = None if again else older if on_trial else before
+    write_state(layout, State(previous=previous, trial=None if again else name))
     _point(layout, name)
     say(f"switched to {name}; service: {services.name}")
     problem = services.restart() if services.manages else _first_run(layout)
-    if problem and before is not None and before != name:
-        _point(layout, before)
-        write_state(layout, State(previous=older if older != name else None))
+    if problem and back is not None:
+        _point(layout, back)
+        write_state(layout, State(previous=older if older not in (name, back) else None))
         after = services.restart()
         disk.remove(layout.releases / name)
-        then = f"it is not healthy either: {after}" if after else f"{before} runs again"
+        then = f"it is not healthy either: {after}" if after else f"{back} runs again"
         raise DeviceError(f"{name} did not come up healthy ({problem}); rolled back, {then}")
     if problem:
+        other = "ran already" if again else "is the first one"
         raise DeviceError(
-            f"{name} is installed but not healthy ({problem}), and there is no release before it: "
-            "see `edge-sdk-device logs`"
+            f"{name} is installed but not healthy ({problem}); it {other}, so nothing was rolled "
+            "back: see `edge-sdk-device logs`"
         )
     write_state(layout, State(previous=previous))
     _prune(layout, say)

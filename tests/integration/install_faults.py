@@ -1,6 +1,7 @@
 """Faults during an installation, at every step of it: run it to print the table.
 
-    python tests/integration/install_faults.py [--json]
+    python tests/integration/install_faults.py ARTIFACT [--json] [--jobs WORD] [--faults WORD]
+        [--stride N]
 
 A child process installs a small bundle for real and ends at step n (killed, or as if the power had
 failed, or with a full or read-only disk), for every n until it ends by itself. After each, the old
@@ -9,6 +10,8 @@ or the new release must be there, whole; then the installation is repeated and m
 
 from __future__ import annotations
 
+import argparse
+import ast
 import errno
 import io
 import json
@@ -24,12 +27,23 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edge_sdk.artifact import Artifact, read_artifact
+from edge_sdk.artifact import (
+    Artifact,
+    Check,
+    Gate,
+    Manifest,
+    Sample,
+    Source,
+    TensorInfo,
+    manifest_json,
+    read_artifact,
+)
 from edge_sdk.bundle import wheels
 from edge_sdk.bundle.expected import selftest_files
 from edge_sdk.bundle.keys import Key, read_key
 from edge_sdk.bundle.make import gather, make_record, pack
 from edge_sdk.errors import EdgeError
+from edge_sdk.files import sha256
 from edge_sdk.ondevice import disk, install
 from edge_sdk.ondevice.bundle_file import Target
 from edge_sdk.ondevice.layout import Layout
@@ -37,13 +51,10 @@ from edge_sdk.ondevice.release import damage, device_arch
 from edge_sdk.ondevice.selftest import Result
 from edge_sdk.ondevice.service import NoServices
 from edge_sdk.ondevice.state import read_state
+from edge_sdk.preprocess import Preprocess
 
-# What the self-test of the fake runtime imports, and the commands; a smaller wheel has fewer steps.
-OWN = {
-    "__init__", "errors", "strict", "files", "preprocess", "tflite_file", "artifact", "dataset",
-    "metrics", "sidecar", "model_metadata", "runtime", "backends/__init__", "backends/base",
-    "backends/fake",
-}  # fmt: skip
+# What the self-test of the fake runtime imports in its functions; a smaller wheel has fewer steps.
+OWN = ("backends/__init__", "backends/fake", "dataset", "preprocess", "runtime")
 FIRST_FREE_STEP = 5000
 HERE = "{}.{}".format(*sys.version_info)
 
@@ -67,6 +78,37 @@ class Row:
 # --- small bundles -------------------------------------------------------------------------------
 
 
+def make_artifact(models: Path, parent: Path) -> Path:
+    """A tiny one, without a gate that ran."""
+    folder = parent / "tiny-int8"
+    folder.mkdir()
+    model = folder / "model.tflite"
+    shutil.copy(models / "tiny-int8.tflite", model)
+    check = Check("fake", "1", "3.11", "x86_64", 4, 75.0, 100.0, 75.0, 25.0, 12.0, True, ())
+    manifest = Manifest(
+        format=1,
+        name="tiny",
+        scheme="int8",
+        labels=("blank", "ring", "smear"),
+        preprocess=Preprocess(16, 16),
+        activation="softmax",
+        input=TensorInfo("image", (1, 16, 16, 3), "int8", 2 / 255, -1),
+        output=TensorInfo("scores", (1, 3), "int8", 1 / 256, -128),
+        ops={},
+        weight_types={},
+        model_bytes=model.stat().st_size,
+        float_bytes=6000,
+        sha256=sha256(model),
+        source=Source("tiny.keras", "keras", "0" * 64, 100, 500),
+        calibration=None,
+        judged=Sample("cells", True, 0, ()),
+        gate=Gate("accuracy", 1.5, True, (check,)),
+        tools={},
+    )
+    (folder / "manifest.json").write_text(manifest_json(manifest), encoding="utf-8")
+    return folder
+
+
 def target(arch: str = "", python: str = HERE) -> Target:
     return Target("rpi4", arch or device_arch(), python, "fake", "1")
 
@@ -76,11 +118,28 @@ def small_wheel() -> tuple[str, bytes]:
     name, data = wheels.own_wheel()
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
+        names = old.namelist()
+        wanted = {n for n in names if n.startswith("edge_sdk/ondevice/") or ".dist-info" in n}
+        ahead = {"edge_sdk/__init__.py", *wanted, *(f"edge_sdk/{module}.py" for module in OWN)}
+        while ahead:
+            wanted |= ahead
+            ahead = {i for n in ahead if n.endswith(".py") for i in imported(old.read(n))}
+            ahead = ahead & set(names) - wanted
         for info in old.infolist():
-            module = info.filename.removeprefix("edge_sdk/").removesuffix(".py")
-            if module in OWN or module.startswith("ondevice/") or ".dist-info" in info.filename:
+            if info.filename in wanted:
                 new.writestr(info, old.read(info))
     return name, made.getvalue()
+
+
+def imported(source: bytes) -> set[str]:
+    """The files of our modules that one imports when it is loaded."""
+    found: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edge_sdk"):
+            for module in (node.module or "", *(f"{node.module}.{a.name}" for a in node.names)):
+                path = module.replace(".", "/")
+                found |= {f"{path}.py", f"{path}/__init__.py"}
+    return found
 
 
 def make_bundle(
@@ -188,12 +247,14 @@ class Unhealthy(NoServices):
 
 @dataclass(frozen=True)
 class Job:
-    """before: versions that are installed first. after: what is there when it went well."""
+    """before: versions that are installed first. after: what is there when it went well. stride:
+    the tests take every so many-th step, from another first one for each fault."""
 
     name: str
     before: tuple[str, ...]
     run: Callable[[Layout, Path], None]
     after: str
+    stride: int = 1
 
 
 def update(layout: Layout, bundles: Path) -> None:
@@ -230,9 +291,9 @@ def silent(line: str) -> None:
 
 
 JOBS = (
-    Job("first installation", (), first, "2"),
-    Job("update", ("0", "1"), update, "2"),
-    Job("update that is not healthy", ("0", "1"), unhealthy, "1"),
+    Job("first installation", (), first, "2", stride=23),
+    Job("update", ("0", "1"), update, "2", stride=31),
+    Job("update that is not healthy", ("0", "1"), unhealthy, "1", stride=41),
     Job("rollback", ("1", "2"), rollback, "1"),
     Job("starts that are not healthy", ("1", "2"), never_healthy_at_boot, "1"),
 )
@@ -270,14 +331,17 @@ def prepare(job: Job, bundles: Path, root: Path) -> None:
         install.install(path, layout, NoServices(), trust=bundles / "key.pub", say=silent)
 
 
-def one_fault(job: Job, fault: str, bundles: Path, work: Path, real_every: int) -> Row:
+def one_fault(
+    job: Job, fault: str, bundles: Path, work: Path, real_every: int, stride: int = 1
+) -> Row:
     template = work / "template"
     shutil.rmtree(template, ignore_errors=True)
     template.mkdir()
     assert in_child(lambda: prepare(job, bundles, template)) == 0
     started_as = Layout(template).current_name()
     steps = old = new = broken = not_repaired = real = 0
-    for step in range(1, FIRST_FREE_STEP):
+    begin = 1 + list(FAULTS).index(fault) % stride
+    for step in range(begin, FIRST_FREE_STEP, stride):
         root = work / "root"
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(template, root, symlinks=True)
@@ -296,7 +360,7 @@ def one_fault(job: Job, fault: str, bundles: Path, work: Path, real_every: int) 
         whole = name is None and not job.before
         if name is not None:
             whole = damage(layout.releases / name) is None
-            if whole and step % real_every == 0:
+            if whole and steps % real_every == 0:
                 install.run_selftest(layout.current)
                 real += 1
         broken += not whole
@@ -312,7 +376,17 @@ def clean(layout: Layout) -> bool:
     return not [p for p in layout.releases.iterdir() if p.name.startswith(".")]
 
 
-def table(folder: Path, artifact: Path, real_every: int = 40) -> Iterator[Row]:
+def table(
+    folder: Path,
+    artifact: Path,
+    *,
+    real_every: int = 40,
+    stride: int | None = None,
+    jobs: str = "",
+    faults: str = "",
+) -> Iterator[Row]:
+    """jobs, faults: those with this word in their name. stride: every so many-th step [the job's
+    own]; 1 is every step."""
     bundles, work = folder / "bundles", folder / "work"
     bundles.mkdir()
     work.mkdir()
@@ -321,20 +395,32 @@ def table(folder: Path, artifact: Path, real_every: int = 40) -> Iterator[Row]:
         make_bundle(read_artifact(artifact), key, bundles / f"{version}.edge.zip", version)
     for job in JOBS:
         for fault in FAULTS:
-            yield one_fault(job, fault, bundles, work, real_every)
+            if jobs in job.name and faults in fault:
+                yield one_fault(job, fault, bundles, work, real_every, stride or job.stride)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--json", action="store_true", help="A line of JSON for each row.")
+    parser.add_argument("--jobs", default="", help="Only jobs with this in their name.")
+    parser.add_argument("--faults", default="", help="Only faults with this in their name.")
+    parser.add_argument("--stride", type=int, default=1, help="Every so many-th step [every one].")
+    given = parser.parse_args()
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        rows = table(Path(folder), Path(sys.argv[1]))
-        if "--json" in sys.argv:
-            print(json.dumps([asdict(r) for r in rows]))
-            return
+    if not given.json:
         print(f"{'job':28} {'fault':15} steps   old   new broken not-repaired real-self-tests")
-        for r in rows:
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        for r in table(
+            Path(folder),
+            given.artifact,
+            stride=given.stride,
+            jobs=given.jobs,
+            faults=given.faults,
+        ):
             counts = f"{r.steps:5} {r.old:5} {r.new:5} {r.broken:6} {r.not_repaired:12} {r.real:15}"
-            print(f"{r.job:28} {r.fault:15} {counts}", flush=True)
+            line = f"{r.job:28} {r.fault:15} {counts}"
+            print(json.dumps(asdict(r)) if given.json else line, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,54 +15,17 @@ from pathlib import Path
 import install_faults as faults
 import pytest
 
-from edge_sdk.artifact import (
-    Check,
-    Gate,
-    Manifest,
-    Sample,
-    Source,
-    TensorInfo,
-    manifest_json,
-    read_artifact,
-)
+from edge_sdk.artifact import read_artifact
 from edge_sdk.bundle import make
 from edge_sdk.bundle.keys import Key
-from edge_sdk.files import sha256
 from edge_sdk.ondevice.layout import Layout
-from edge_sdk.preprocess import Preprocess
 
 TEMPLATES = Path(make.__file__).parent / "templates"
 
 
 @pytest.fixture(scope="module")
 def artifact(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artifact") / "tiny-int8"
-    folder.mkdir()
-    model = folder / "model.tflite"
-    shutil.copy(models / "tiny-int8.tflite", model)
-    check = Check("fake", "1", "3.11", "x86_64", 4, 75.0, 100.0, 75.0, 25.0, 12.0, True, ())
-    manifest = Manifest(
-        format=1,
-        name="tiny",
-        scheme="int8",
-        labels=("blank", "ring", "smear"),
-        preprocess=Preprocess(16, 16),
-        activation="softmax",
-        input=TensorInfo("image", (1, 16, 16, 3), "int8", 2 / 255, -1),
-        output=TensorInfo("scores", (1, 3), "int8", 1 / 256, -128),
-        ops={},
-        weight_types={},
-        model_bytes=model.stat().st_size,
-        float_bytes=6000,
-        sha256=sha256(model),
-        source=Source("tiny.keras", "keras", "0" * 64, 100, 500),
-        calibration=None,
-        judged=Sample("cells", True, 0, ()),
-        gate=Gate("accuracy", 1.5, True, (check,)),
-        tools={},
-    )
-    (folder / "manifest.json").write_text(manifest_json(manifest), encoding="utf-8")
-    return folder
+    return faults.make_artifact(models, tmp_path_factory.mktemp("artifact"))
 
 
 @pytest.fixture(scope="module")
@@ -250,11 +213,13 @@ def test_a_disk_that_is_really_full_or_read_only(stick: Path, small_disk: Path) 
 
 @pytest.mark.slow
 def test_a_fault_at_every_step(artifact: Path, tmp_path: Path) -> None:
+    """Every step of the quick jobs, every n-th of the others; EDGE_SDK_EVERY_STEP=1: all of all."""
+    stride = 1 if os.environ.get("EDGE_SDK_EVERY_STEP") == "1" else None
     memory = Path("/dev/shm")
     folder = memory / tmp_path.name if memory.is_dir() else tmp_path / "faults"
     folder.mkdir()
     try:
-        rows = list(faults.table(folder, artifact))
+        rows = list(faults.table(folder, artifact, stride=stride))
     finally:
         shutil.rmtree(folder)
     assert len(rows) == len(faults.JOBS) * len(faults.FAULTS)
