@@ -22,6 +22,13 @@ PLATFORMS = {
 }
 # 64-bit Raspberry Pi OS, whatever system a profile's published latency was measured under.
 BOARDS = {"rpi3b+": "aarch64", "rpi4": "aarch64", "rpi5": "aarch64", "rpi-zero2w": "aarch64"}
+# Pillow reads BMP, GIF, ICO, JPEG (2000, MPO), PNG, PPM, TGA and TIFF without these; a plugin that
+# is not there is passed over by its Image.init().
+_NO_CAMERA_WRITES = (
+    "Avif", "Blp", "Bufr", "Cur", "Dcx", "Dds", "Eps", "Fits", "Fli", "Fpx", "Ftex", "Gbr", "Grib",
+    "Hdf5Stub", "Icns", "Im", "Imt", "Iptc", "McIdas", "Mic", "Mpeg", "Msp", "Palm", "Pcd", "Pcx",
+    "Pdf", "Pixar", "Psd", "Qoi", "Sgi", "Spider", "Sun", "WebP", "Wmf", "Xbm", "Xpm", "XVThumb",
+)  # fmt: skip
 # What these distributions bring beside what a classifier runs: tests, headers, build tools, a GPU
 # accelerator, fonts and picture formats that no camera or microscope writes. Tried out: the
 # self-test runs without them on every device before the switch.
@@ -40,6 +47,9 @@ SKIP = (
     "numpy/array_api/*",
     "numpy/_pyinstaller/*",
     "numpy/testing/*",
+    "numpy/random/_examples/*",
+    "numpy/linalg/lapack_lite.*",
+    "numpy/conftest.py",
     "numpy/core/_simd.*",
     "numpy/_core/_simd.*",
     "numpy/core/_rational_tests.*",
@@ -67,6 +77,21 @@ SKIP = (
     "PIL/_imagingcms*",
     "pillow.libs/liblcms2*",
     "PIL/_imagingtk*",
+    "PIL/ImageCms.py",
+    "PIL/ImageMath.py",
+    "PIL/ImageMorph.py",
+    "PIL/ImageQt.py",
+    "PIL/ImageTk.py",
+    "PIL/PdfParser.py",
+    *(f"PIL/{name}ImagePlugin.py" for name in _NO_CAMERA_WRITES),
+    # Licences are in licences/, hashes in files.json, the parts in sbom.cdx.json.
+    "*.dist-info/RECORD",
+    "*.dist-info/licenses/*",
+    "*.dist-info/LICEN?E*",
+    "*.dist-info/AUTHORS*",
+    "*.dist-info/NOTICE*",
+    "*.dist-info/COPYING*",
+    "*.dist-info/sboms/*",
 )
 
 

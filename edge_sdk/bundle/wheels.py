@@ -34,7 +34,7 @@ OWN_SUFFIXES = (".py", ".typed", ".toml", ".html", ".css", ".js")
 # What trains, converts, measures and makes bundles stays on the workstation; a device classifies.
 NOT_OWN = (
     "zoo", "train", "convert", "evaluate", "benchmark", "bundle", "device", "fetch", "chips",
-    "backends/cim",
+    "backends/cim", "report", "plots", "cost", "training_text",
 )  # fmt: skip
 SCRIPTS = {
     "edge-sdk": "edge_sdk.cli:main",
@@ -218,7 +218,7 @@ def own_wheel() -> tuple[str, bytes]:
 def _own_files() -> list[tuple[str, bytes]]:
     top = Path(edge_sdk.__file__).parent
     inside = {p.relative_to(top).as_posix(): p for p in top.rglob("*") if p.suffix in OWN_SUFFIXES}
-    left_out = tuple(f"{name}/" for name in NOT_OWN)
+    left_out = tuple(f"{name}{end}" for name in NOT_OWN for end in ("/", ".py", "_"))
     return [
         (f"edge_sdk/{name}", path.read_bytes())
         for name, path in sorted(inside.items())
