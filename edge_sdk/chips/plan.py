@@ -150,16 +150,17 @@ def plan(
 
 def sensitivity_text(layers: Sequence[LayerLoss], kept: Plan | None = None) -> str:
     """A table for the terminal; losses in points of 100, energies estimated."""
-    width = max([len("layer"), *(len(x.name) for x in layers)])
+    names = [_shown(x.name) for x in layers]
+    width = max(len("layer"), *map(len, names))
     by = "changed" if layers[0].loss.lost is None else "lost"
     lines = [f"{'layer':{width}}  {by:>7}     +-  changed  array uJ  digital uJ"]
-    for x in layers:
+    for name, x in zip(names, layers, strict=True):
         figures = (
             f"{100 * x.loss.judged_by:7.2f} {100 * x.loss.sd:6.2f}  {100 * x.loss.changed:7.2f}"
             f"  {x.array_uj:8.3f}  {x.digital_uj:10.3f}"
         )
         mark = "  kept digital" if kept and x.name in kept.digital else ""
-        lines.append(f"{x.name:{width}}  {figures}{mark}")
+        lines.append(f"{name:{width}}  {figures}{mark}")
     if kept is not None:
         outcome = "kept" if kept.reached else "NOT kept: no choice of layers keeps it"
         lines.append(
@@ -168,6 +169,11 @@ def sensitivity_text(layers: Sequence[LayerLoss], kept: Plan | None = None) -> s
             f"{kept.before_uj:.2f} (estimated); budget {outcome}"
         )
     return "\n".join(lines)
+
+
+def _shown(name: str) -> str:
+    """The converter names a layer by all that was fused into it, each with its path."""
+    return "/".join(name.split(";")[0].split("/")[-2:])
 
 
 def _on_arrays(kernels: Sequence[Kernel], profile: CimProfile) -> list[Kernel]:
