@@ -16,6 +16,7 @@ from edge_sdk.cli import (
     convert,
     cost,
     data,
+    deploy,
     evaluate,
     keys,
     profiles,
@@ -37,6 +38,7 @@ COMMANDS = (
     train.train,
     cim.cim,
     bundle.bundle,
+    deploy.deploy,
     keys.keys,
 )
 
