@@ -26,6 +26,7 @@ LIBCAMERA = Path(os.environ.get("EDGE_SDK_LIBCAMERA", ROOT / ".cache" / "libcame
 SECOND_ENVIRONMENTS = {
     "tflite_runtime": "EDGE_SDK_TFLITE_RUNTIME_PYTHON",
     "mediapipe": "EDGE_SDK_MEDIAPIPE_PYTHON",
+    "ansible": "EDGE_SDK_ANSIBLE",
 }
 
 
