@@ -128,7 +128,8 @@ class Deployment:
         if record.target.system:
             found = self._look(record.target.system)
         same = found.record is not None and digest == _digest(found.record)
-        whole = same and (self._status(check=True) or {}).get("damage", "?") is None
+        now = (self._status(check=True) or {}) if same else {}
+        whole = now.get("damage", "?") is None and not now.get("on_trial", True)
         t = record.target
         self._sudo = found.sudo
         return Plan(

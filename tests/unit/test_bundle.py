@@ -17,6 +17,7 @@ from edge_sdk.bundle import keys, make, sbom, targets, wheels
 from edge_sdk.cli import cli
 from edge_sdk.errors import BundleError, UsageError
 from edge_sdk.ondevice.bundle_file import Target
+from edge_sdk.ondevice.release import wheel_members
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +147,13 @@ def test_every_wheel_brings_its_licence() -> None:
     assert b"Apache License" in found["licences/bare-1/LICENSE"]
     with pytest.raises(BundleError, match="no licence text"):
         make.licences({"none.whl": wheel("none", {}, "License: Proprietary")})
+
+
+def test_a_licence_lies_on_a_device_once() -> None:
+    data = wheel("own", {"INFO/licenses/LICENSE": "free", "INFO/RECORD": "", "own/a.py": ""})
+    unpacked = {name for name, _ in wheel_members("own.whl", data, targets.SKIP)}
+    assert unpacked == {"site/own/a.py", "site/own-1.dist-info/METADATA"}
+    assert list(make.licences({"own.whl": data})) == ["licences/own-1/LICENSE"]
 
 
 def test_the_archive_must_have_its_suffix_and_no_other_of_the_name(tmp_path: Path) -> None:

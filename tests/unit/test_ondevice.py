@@ -31,6 +31,7 @@ from edge_sdk.ondevice.bundle_file import (
 from edge_sdk.ondevice.layout import Layout
 from edge_sdk.ondevice.program import status
 from edge_sdk.ondevice.release import check_target, damage, device_arch, wheel_members
+from edge_sdk.ondevice.selftest import Result
 from edge_sdk.ondevice.service import Systemd
 from edge_sdk.ondevice.state import State, locked, read_state, write_state
 from edge_sdk.strict import from_plain, to_plain
@@ -292,6 +293,42 @@ def test_a_release_that_came_up_once_stays(tmp_path: Path) -> None:
     for _ in range(install.STARTS + 2):
         install.starting(layout, print)
     assert layout.current_name() == "2"
+
+
+class Crashing:
+    """A service manager under which release 2 never comes up."""
+
+    name, manages = "test", True
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def restart(self) -> str:
+        return "it crashes" if self._layout.current_name() == "2" else ""
+
+    def stop(self) -> None: ...
+
+    def state(self) -> str:
+        return "active"
+
+
+@pytest.mark.parametrize(
+    ("trial", "said", "runs"),
+    [("2", "rolled back, 1 runs again", "1"), (None, "it ran already, so nothing was rolled", "2")],
+)
+def test_the_current_release_installed_again(
+    tmp_path: Path, trial: str | None, said: str, runs: str
+) -> None:
+    """On trial, because the power failed before its rollback, it is taken back after all; one that
+    ran before is not: what ails it is something else, as a camera that was unplugged."""
+    layout = Layout(tmp_path)
+    releases(layout, "1", "2", current="2")
+    write_state(layout, State(previous="1", trial=trial))
+    tested = Result("fake", "1", 4, "bytes", 0.0)
+    with pytest.raises(DeviceError, match=said):
+        install._switch_to("2", tested, layout, Crashing(layout), print)
+    assert layout.current_name() == runs
+    assert read_state(layout).trial is None
 
 
 def test_there_and_back(tmp_path: Path) -> None:
