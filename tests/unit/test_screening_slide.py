@@ -216,7 +216,7 @@ def test_a_manifest_whose_flags_were_changed_is_refused() -> None:
 def test_slides_of_calibrated_sites_keep_specificity_and_sensitivity() -> None:
     """Whole slides through the same function, each site with three blank slides of its own."""
     rng = np.random.default_rng(21)
-    f, n, slides = 0.002, 2000, 2000
+    f, n, slides = 0.002, 2000, 800
 
     @functools.cache
     def limit(blanks: int) -> float:
