@@ -18,7 +18,6 @@ from edge_sdk.screening.slide import DISCLAIMER
 from edge_sdk.screening.texts import statement, text
 from edge_sdk.strict import to_plain
 
-FOLDER = "report"
 PAGE, CELLS, RESULT, BUNDLE, SUMS = (
     "report.html",
     "cells.csv",
@@ -29,13 +28,14 @@ PAGE, CELLS, RESULT, BUNDLE, SUMS = (
 
 
 def write_report(record: SlideRecord, folder: Path) -> Path:
-    """Writes `report/` into a session's folder, whole or not at all, and returns it; one that is
-    there is replaced. Pictures that were purged are left out of the page, which says so.
+    """Writes the folder, whole or not at all, and returns it; one that is there is replaced. The
+    folder it lies in is the session's. Pictures that were purged are left out of the page, which
+    says so.
 
     Raises UsageError for a language without texts, DataError for a picture that is none or lies
     outside the folder."""
-    pictures = read_pictures(record, folder)
-    with whole_folder(folder / FOLDER, replace=True) as new:
+    pictures = read_pictures(record, folder.parent)
+    with whole_folder(folder, replace=True) as new:
         (new / CELLS).write_text(cells_csv(record), encoding="utf-8", newline="")
         (new / RESULT).write_text(_json(result_json(record)), encoding="utf-8")
         (new / BUNDLE).write_text(_json(bundle(record)), encoding="utf-8")
@@ -43,11 +43,12 @@ def write_report(record: SlideRecord, folder: Path) -> Path:
         (new / PAGE).write_text(page(record, pictures, hashes), encoding="utf-8")
         hashes[PAGE] = sha256(new / PAGE)
         (new / SUMS).write_text("".join(f"{h}  {name}\n" for name, h in hashes.items()))
-    return folder / FOLDER
+    return folder
 
 
 def read_pictures(record: SlideRecord, folder: Path) -> Pictures:
-    """The thumbnails that the page shows and the sizes of their fields' pictures."""
+    """From a session's folder: the thumbnails that the page shows, and the sizes of their fields'
+    pictures."""
     from PIL import Image
 
     shown = by_probability(record.cells)[:GALLERY]

@@ -47,7 +47,8 @@ td.wrapped { white-space: normal; text-align: left }
 @media (max-width: 40rem) { .facts { grid-template-columns: 1fr; gap: 0 }
   .facts dd { margin-bottom: .35rem } .simulated { font-size: 1.6rem }
   .cells { grid-template-columns: repeat(auto-fill, minmax(8.4rem, 1fr)) } }
-@media print { .cells { grid-template-columns: repeat(5, 1fr) } .cells img, .cells .gone {
+@media print { .cells { grid-template-columns: repeat(5, 1fr); gap: .4rem }
+  .cells li { font-size: 7pt; padding: .3rem } .cells img, .cells .gone {
   width: 56px; height: 56px } h2 { break-after: avoid } .outcome, .label { break-inside: avoid }
   .simulated, .outcome, .cells li { -webkit-print-color-adjust: exact; print-color-adjust: exact }
   footer { display: none } }

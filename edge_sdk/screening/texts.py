@@ -1,4 +1,5 @@
 """Texts in English, French and Chinese: one table by key; numbers as each language writes them."""
+
 from __future__ import annotations
 
 from edge_sdk.artifact import SlideRule
