@@ -20,6 +20,7 @@ from edge_sdk.cli import (
     evaluate,
     keys,
     profiles,
+    screen,
     train,
 )
 from edge_sdk.errors import EdgeError
@@ -40,6 +41,7 @@ COMMANDS = (
     bundle.bundle,
     deploy.deploy,
     keys.keys,
+    screen.screen,
 )
 
 

@@ -19,14 +19,16 @@ VERDICTS: tuple[Verdict, ...] = ("confirmed", "rejected", "unsure")
 
 @dataclass(frozen=True)
 class GateResult:
-    """One gate's answer for one field. value, limit: in the gate's own unit, None where it had none;
-    instruction: what the operator is to do, empty where it passed."""
+    """One gate's answer for one field. passed: a gate that could not judge did not fail. value,
+    limit: in its own unit, None where it had none, or where no single number is the limit; bounds:
+    the limit in words; instruction: what the operator is to do, empty where it passed."""
 
     gate: str
     passed: bool
     value: float | None
     limit: float | None
     instruction: str
+    bounds: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,391 @@
+"""`edge-sdk screen`: thin smears, from fields of view to a slide's result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edge_sdk.cli.options import Bars, Number, backend_option, threads_option
+from edge_sdk.errors import EdgeError, UsageError
+
+if TYPE_CHECKING:
+    from edge_sdk.screening.store import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+def _sessions() -> Path:
+    import os
+
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "edge-sdk" / "screening"
+
+
+sessions_option = click.option(
+    "--sessions", type=PATH, help="Folder of all sessions [~/.local/share/edge-sdk/screening]."
+)
+operator_option = click.option("--operator", help="Who does it, for the log [the session's].")
+
+
+def _folder(sessions: Path | None, session: str) -> Path:
+    from edge_sdk.screening.session import session_folder
+
+    return session_folder(sessions or _sessions(), session)
+
+
+def _label(store: Store) -> None:
+    from edge_sdk.screening.slide import DISCLAIMER
+
+    if store.settings.simulated:
+        click.echo("SIMULATED: drawn fields, not photographed; no result of a person")
+    click.echo(DISCLAIMER)
+
+
+@click.group()
+def screen() -> None:
+    """Screen thin smears: a research aid, not a medical device."""
+
+
+@screen.command("new")
+@click.option("--operator", required=True, help="Who works; a short name or number.")
+@click.option("--device", help="Which microscope or unit [this computer's name].")
+@click.option("--camera", required=True, help="picamera2, v4l2, folder or simulated.")
+@click.option(
+    "--camera-option",
+    "camera_option",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of that camera, as path=photos or size=1280x960; may be repeated.",
+)
+@click.option("--parasitaemia", type=Number(0, 100), help="Percent, of a simulated slide [1].")
+@click.option("--model", type=PATH, help="Artifact folder [the embedded malaria model, int8].")
+@click.option("--calibration", type=PATH, help="The site's file from calibrate-site.")
+@click.option("--red-cells", type=Number(0), help="The patient's red cells per uL, as 4.8e6.")
+@click.option("--haematocrit", type=Number(0, 100), help="The patient's, in percent.")
+@click.option(
+    "--target", default=2000, show_default=True, type=click.IntRange(1), help="Red cells to count."
+)
+@click.option("--diameter", type=Number(0), help="Of a red cell, pixels [found in each field].")
+@click.option("--language", default="en", show_default=True, help="Of the report: en, fr or zh.")
+@click.option(
+    "--identifiers",
+    type=click.File("r", encoding="utf-8"),
+    help="File of NAME=VALUE lines, - for standard input; kept encrypted, with --site-key.",
+)
+@click.option("--site-key", type=PATH, help="The site's key file, from `edge-sdk screen key`.")
+@sessions_option
+def new(
+    camera_option: tuple[str, ...],
+    model: Path | None,
+    identifiers: Any,
+    site_key: Path | None,
+    sessions: Path | None,
+    device: str | None,
+    **given: Any,
+) -> None:
+    """Make a session; prints its id, a pseudonym drawn by chance."""
+    import platform
+
+    from edge_sdk.artifact import read_artifact
+    from edge_sdk.live.settings import parse_camera_option
+    from edge_sdk.screening.identity import read_key
+    from edge_sdk.screening.make_session import NewSession, new_session
+
+    with Bars() as bars:
+        if model is None:
+            from edge_sdk.convert.default import default_artifacts
+
+            artifact = default_artifacts(bars)[0]
+        else:
+            artifact = read_artifact(model)
+        asked = NewSession(
+            artifact=artifact,
+            device=device or platform.node() or "unnamed",
+            camera_options=dict(parse_camera_option(o) for o in camera_option),
+            identifiers={} if identifiers is None else _identifiers(identifiers.read()),
+            key=None if site_key is None else read_key(site_key),
+            **given,
+        )
+        folder = new_session(sessions or _sessions(), asked, bars)
+    click.echo(folder.name)
+    click.echo(f"in {folder}; next: edge-sdk screen capture {folder.name}", err=True)
+
+
+def _identifiers(text: str) -> dict[str, str]:
+    found = {}
+    for line in filter(None, (x.strip() for x in text.splitlines())):
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise UsageError("--identifiers: each line must be NAME=VALUE, as name=...")
+        found[name.strip()] = value.strip()
+    return found
+
+
+@screen.command("capture")
+@click.argument("session")
+@click.option("--finish", is_flag=True, help="End counting now, below the target too.")
+@click.option("--fields", type=click.IntRange(1), help="Take at most so many pictures now.")
+@operator_option
+@backend_option
+@threads_option
+@sessions_option
+def capture(
+    session: str,
+    finish: bool,
+    fields: int | None,
+    operator: str | None,
+    backend: str,
+    threads: int,
+    sessions: Path | None,
+) -> None:
+    """Count fields of SESSION until its target; run again after an interruption."""
+    from itertools import islice
+
+    from edge_sdk.screening import session as s
+    from edge_sdk.screening.gating import SessionGates
+    from edge_sdk.screening.make_session import open_session_camera
+    from edge_sdk.screening.reader import FieldReader
+    from edge_sdk.screening.state import after
+    from edge_sdk.screening.store import Store
+
+    with Store(_folder(sessions, session), write=True) as store:
+        _label(store)
+        who = operator or store.settings.operator
+        after(store.state, "capture", store.settings.session)
+        with FieldReader(store.settings, backend=backend, threads=threads) as reader:
+            gates = SessionGates()
+            for name in s.begin(store, reader, who, gates):
+                click.echo(f"removed {name}: its field was never counted", err=True)
+            taken = len(store.fields())
+            with open_session_camera(store.settings, taken) as camera:
+                steps = s.capture(store, camera, reader, gates, who)
+                for step in islice(steps, fields):
+                    click.echo(_step_line(store, step))
+        flagged, counted = store.counts()
+        if counted >= store.settings.target or finish:
+            click.echo(s.finish(store, who).statement)
+            click.echo(f"next: edge-sdk screen review {store.settings.session}", err=True)
+        else:
+            click.echo(
+                f"{flagged:,} of {counted:,} red cells flagged, {store.settings.target:,} aimed "
+                "for: run capture again, or end with --finish"
+            )
+
+
+def _step_line(store: Store, step: Any) -> str:
+    field = step.field
+    start = "SIMULATED " if store.settings.simulated else ""
+    if not field.accepted:
+        todo = "; ".join(g.instruction for g in field.gates if not g.passed)
+        return f"{start}field {field.number}: not counted: {todo}"
+    line = (
+        f"{start}field {field.number}: {field.flagged} of {field.cells} cells flagged; so far "
+        f"{step.flagged:,} of {step.counted:,} (target {step.target:,})"
+    )
+    if step.limits is not None and step.limits.detection is not None:
+        per = step.limits.detection * store.settings.blood.per_ul
+        line += f", limit of detection {per:,.0f} per uL"
+    return line
+
+
+@screen.command("review")
+@click.argument("session")
+@click.option(
+    "--verdict",
+    "verdicts",
+    multiple=True,
+    metavar="CELL=WORD",
+    help="confirmed, rejected, unsure or none, as 3=confirmed; may be repeated.",
+)
+@operator_option
+@sessions_option
+def review(
+    session: str, verdicts: tuple[str, ...], operator: str | None, sessions: Path | None
+) -> None:
+    """List the flagged cells of SESSION, the most probable first, and judge them."""
+    from edge_sdk.screening.review import set_verdict, to_review
+    from edge_sdk.screening.session import result_of
+    from edge_sdk.screening.store import Store
+
+    with Store(_folder(sessions, session), write=True) as store:
+        _label(store)
+        who = operator or store.settings.operator
+        for text in verdicts:
+            cell, _, word = text.partition("=")
+            if not cell.isascii() or not cell.isdigit() or not word:
+                raise UsageError(f"--verdict '{text}' must be CELL=WORD, as 3=confirmed")
+            set_verdict(store, int(cell), None if word == "none" else word, who)
+        for c in to_review(store):
+            place = f"field {c.field} at {c.box[0]},{c.box[1]}"
+            picture = store.folder / c.thumbnail
+            click.echo(f"{c.number:4} {c.probability:.3f} {c.verdict or '-':9} {place}  {picture}")
+        click.echo(result_of(store).statement)
+
+
+@screen.command("report")
+@click.argument("session")
+@operator_option
+@sessions_option
+def report(session: str, operator: str | None, sessions: Path | None) -> None:
+    """Write the reports of SESSION and end its review."""
+    from edge_sdk.screening.make_record import report as write
+    from edge_sdk.screening.session import result_of
+    from edge_sdk.screening.store import Store
+
+    with Store(_folder(sessions, session), write=True) as store:
+        _label(store)
+        for path in write(store, operator or store.settings.operator):
+            click.echo(str(path))
+        click.echo(result_of(store).statement)
+
+
+@screen.command("status")
+@click.argument("session", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@sessions_option
+def status(session: str | None, as_json: bool, sessions: Path | None) -> None:
+    """Show where SESSION stands, or all sessions."""
+    import json
+
+    from edge_sdk.screening.session import session_ids, session_summary
+    from edge_sdk.screening.store import Store
+
+    root = sessions or _sessions()
+    folders = [_folder(sessions, session)] if session else [root / s for s in session_ids(root)]
+    for folder in folders:
+        try:
+            with Store(folder, write=False) as store:
+                found = session_summary(store)
+        except EdgeError as e:
+            if session:
+                raise
+            click.echo(f"{folder.name}  {e}", err=True)
+            continue
+        if as_json:
+            click.echo(json.dumps(found))
+            continue
+        mark = "  SIMULATED" if found["simulated"] else ""
+        click.echo(
+            f"{found['session']}  {found['state']:9}  {found['flagged']} of {found['counted']} "
+            f"flagged (target {found['target']}), {found['fields_accepted']} fields, "
+            f"{found['fields_rejected']} rejected, {found['reviewed']} reviewed{mark}"
+        )
+    if not folders:
+        click.echo(f"no sessions in {root}: make one with `edge-sdk screen new`", err=True)
+
+
+@screen.command("replay")
+@click.argument("session")
+@backend_option
+@threads_option
+@sessions_option
+def replay(session: str, backend: str, threads: int, sessions: Path | None) -> None:
+    """Compute the result of SESSION again from its pictures; status 1 where it differs."""
+    from edge_sdk.errors import DataError
+    from edge_sdk.screening.reader import FieldReader
+    from edge_sdk.screening.replay import replay as again
+    from edge_sdk.screening.store import Store
+
+    with Store(_folder(sessions, session), write=False) as store:
+        _label(store)
+        with FieldReader(store.settings, backend=backend, threads=threads) as reader:
+            found = again(store, reader)
+    click.echo(f"{found.fields} fields: {found.flagged:,} of {found.cells:,} red cells flagged")
+    click.echo(found.statement)
+    for line in found.differences:
+        click.echo(f"differs: {line}", err=True)
+    if found.differences:
+        raise DataError(f"session {session}: {len(found.differences)} differences")
+    click.echo("replayed: the same to the last cell")
+
+
+@screen.command("export")
+@click.argument("session")
+@click.option("--out", required=True, type=PATH, help="File to write.")
+@click.option("--format", "form", default="zip", show_default=True, help="zip, csv or json.")
+@click.option("--no-pictures", is_flag=True, help="Leave the fields' pictures out of a zip.")
+@sessions_option
+def export(session: str, out: Path, form: str, no_pictures: bool, sessions: Path | None) -> None:
+    """Write SESSION into one file with hashes; identifiers are in none."""
+    from edge_sdk.screening.export import export as write
+    from edge_sdk.screening.store import Store
+
+    with Store(_folder(sessions, session), write=True) as store:
+        _label(store)
+        found = write(store, out, form, pictures=not no_pictures)
+    click.echo(f"{found}  {out}")
+
+
+@screen.command("purge")
+@click.argument("session")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@operator_option
+@sessions_option
+def purge(session: str, yes: bool, operator: str | None, sessions: Path | None) -> None:
+    """Remove pictures, counts and identifiers of SESSION; its audit log stays."""
+    from edge_sdk.screening.store import Store
+
+    with Store(_folder(sessions, session), write=True) as store:
+        if not yes:
+            click.confirm(f"Remove all but the audit log of {store.settings.session}?", abort=True)
+        store.purge(operator or store.settings.operator)
+        click.echo(f"{store.settings.session} purged; its audit log stays in {store.folder}")
+
+
+@screen.command("calibrate-site")
+@click.argument("sessions_given", metavar="SESSION...", nargs=-1, required=True)
+@click.option("--site", required=True, help="The site's name.")
+@click.option("--out", required=True, type=PATH, help="File to write, for `new --calibration`.")
+@sessions_option
+def calibrate_site(
+    sessions_given: tuple[str, ...], site: str, out: Path, sessions: Path | None
+) -> None:
+    """Calibrate a site from sessions on 3 or more known-clear slides.
+
+    SESSIONS_GIVEN are their ids; their raw counts say how often clear cells are flagged here.
+    """
+    from edge_sdk.screening.calibration import calibrate_from
+
+    folders = [_folder(sessions, s) for s in sessions_given]
+    found, odd = calibrate_from(site, folders, out)
+    for slide in found.slides:
+        mark = "  stands out: look at it again" if slide.name in odd else ""
+        click.echo(f"{slide.name}  {slide.flagged:,} of {slide.counted:,} flagged{mark}")
+    click.echo(f"{out}: site {found.site}, {len(found.slides)} slides")
+
+
+@screen.command("verify")
+@click.argument("session")
+@click.option("--site-key", type=PATH, help="Also check that it opens the identifiers.")
+@sessions_option
+def verify(session: str, site_key: Path | None, sessions: Path | None) -> None:
+    """Check database, audit chain, rows and pictures of SESSION; status 1 for a fault."""
+    from edge_sdk.errors import DataError
+    from edge_sdk.screening.identity import read_key, unseal
+    from edge_sdk.screening.store import Store
+
+    with Store(_folder(sessions, session), write=False) as store:
+        problems = store.problems()
+        if site_key is not None:
+            names = unseal(store.settings.session, store.sealed(), read_key(site_key))
+            click.echo(f"identifiers that open: {', '.join(names) or 'none are stored'}")
+        length, head = store.audit_end
+    for line in problems:
+        click.echo(line, err=True)
+    if problems:
+        raise DataError(f"session {session}: {len(problems)} problems")
+    click.echo(f"whole: {length} audit entries, the last has {head}")
+
+
+@screen.command("key")
+@click.argument("file", type=PATH)
+def key(file: Path) -> None:
+    """Make the site's key FILE, which identifiers are encrypted with."""
+    from edge_sdk.screening.identity import new_key
+
+    found = new_key(file)
+    click.echo(f"{file}  key {found}: keep a copy in a safe place; without it nothing opens")

@@ -1,0 +1,35 @@
+"""What is fixed when a session is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_sdk.artifact import SlideRule
+from edge_sdk.screening.site import SiteCalibration
+from edge_sdk.screening.slide import RedCells
+
+
+@dataclass(frozen=True)
+class Settings:
+    """model: name, model_path: artifact folder, model_sha256:
+    of its model file. site: None without a calibration. diameter: of a red cell, pixels, None to
+    find it. camera_options: JSON. target: red cells to count."""
+
+    session: str
+    app_version: str
+    created: str
+    operator: str
+    device: str
+    language: str
+    model: str
+    model_path: str
+    model_sha256: str
+    rule: SlideRule
+    site: SiteCalibration | None
+    blood: RedCells
+    target: int
+    diameter: float | None
+    camera: str
+    camera_options: str
+    simulated: bool
+    drawn_parasitaemia: float | None
