@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,16 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sshd_server import USER, free_port, make_key, needs_sshd, running, wait_for
 
 from edge_sdk.device.ssh import SshDevice
 from edge_sdk.errors import DeviceError, ModelError, UsageError
 
-SSHD = Path("/usr/sbin/sshd")
-pytestmark = pytest.mark.skipif(
-    not (SSHD.exists() and shutil.which("ssh") and shutil.which("ssh-keygen")),
-    reason="no OpenSSH server here: apt-get install openssh-server",
-)
-USER = pwd.getpwuid(os.getuid()).pw_name
+pytestmark = needs_sshd
 
 
 @dataclass(frozen=True)
@@ -36,67 +30,23 @@ class Server:
     folder: Path
     port: int
     pid: int
+    options: list[str]
 
     @property
     def tmp(self) -> Path:
         return self.folder / "device-tmp"
-
-    @property
-    def options(self) -> list[str]:
-        return [
-            f"Port={self.port}",
-            f"IdentityFile={self.folder / 'user'}",
-            "IdentitiesOnly=yes",
-            f"UserKnownHostsFile={self.folder / 'known_hosts'}",
-            "GlobalKnownHostsFile=/dev/null",
-            "StrictHostKeyChecking=yes",
-        ]
 
     def device(self, **options: object) -> SshDevice:
         chosen = {"python": sys.executable, "options": self.options, **options}
         return SshDevice(f"{USER}@127.0.0.1", **chosen)  # type: ignore[arg-type]
 
 
-def key(path: Path) -> str:
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
-    subprocess.run(command, check=True, timeout=30)
-    return " ".join(path.with_suffix(".pub").read_text(encoding="utf-8").split()[:2])
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder, port = tmp_path_factory.mktemp("sshd"), free_port()
+    folder = tmp_path_factory.mktemp("sshd")
     (folder / "device-tmp").mkdir()
-    host = key(folder / "host")
-    (folder / "authorized_keys").write_text(key(folder / "user") + "\n", encoding="utf-8")
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host}\n", encoding="utf-8")
-    config = f"""
-ListenAddress 127.0.0.1
-HostKey {folder / "host"}
-PidFile {folder / "pid"}
-AuthorizedKeysFile {folder / "authorized_keys"}
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-UsePAM no
-StrictModes no
-SetEnv TMPDIR={folder / "device-tmp"}
-"""
-    (folder / "config").write_text(config, encoding="utf-8")
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd wants to be root in
-    command = [str(SSHD), "-D", "-e", "-f", str(folder / "config"), "-p", str(port)]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as sshd:
-        try:
-            wait_for(lambda: b"listening" in (folder / "log").read_bytes(), 10)
-            yield Server(folder, port, sshd.pid)
-        finally:
-            sshd.terminate()
+    with running(folder, {"TMPDIR": folder / "device-tmp"}) as sshd:
+        yield Server(sshd.folder, sshd.port, sshd.pid, sshd.options())
 
 
 @pytest.fixture(autouse=True)
@@ -125,15 +75,6 @@ def processes(server: Server) -> list[tuple[int, str]]:
         if ssh or f"TMPDIR={server.tmp}" in environment:
             found.append((int(folder.name), command))
     return found
-
-
-def wait_for(
-    done: Callable[[], bool], seconds: float, what: Callable[[], str] = lambda: ""
-) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, f"not so within {seconds} s: {what()}"
-        time.sleep(0.05)
 
 
 @pytest.mark.runtime
@@ -271,7 +212,7 @@ def test_messages_without_sense_are_errors(
 
 
 def test_a_wrong_key(server: Server, tmp_path: Path) -> None:
-    key(tmp_path / "other")
+    make_key(tmp_path / "other")
     options = [o for o in server.options if not o.startswith("IdentityFile")]
     device = server.device(options=[*options, f"IdentityFile={tmp_path / 'other'}"])
     with pytest.raises(DeviceError, match=r"accepts none of your keys.*Permission denied"), device:
@@ -284,7 +225,7 @@ def test_a_wrong_key(server: Server, tmp_path: Path) -> None:
 def test_a_host_key_that_is_another_or_unknown(
     server: Server, tmp_path: Path, known: str, said: str
 ) -> None:
-    line = f"[127.0.0.1]:{server.port} {key(tmp_path / 'other')}\n" if known else ""
+    line = f"device {make_key(tmp_path / 'other')}\n" if known else ""
     (tmp_path / "known_hosts").write_text(line, encoding="utf-8")
     options = [o for o in server.options if not o.startswith("UserKnownHostsFile")]
     device = server.device(options=[f"UserKnownHostsFile={tmp_path / 'known_hosts'}", *options])
