@@ -183,6 +183,8 @@ def test_a_spread_is_what_is_known_of_the_next_slide() -> None:
     assert s.bounds() == pytest.approx((jeffreys.ppf(0.025), jeffreys.ppf(0.975)))
     wide = spread(CellRate(60, 6000, 3, 0.01, 6000 / (1 + 0.01 * 1999)))
     assert wide.variance > 10 * s.variance
+    many = spread(CellRate(10**6, 10**8, 10**5, 0.01, 10**8 / (1 + 0.01 * 999)))
+    assert many.variance == pytest.approx(0.01 * 0.01 * 0.99, rel=1e-3)  # all between slides
     assert Spread(0.3).bounds() == (0.3, 0.3)
     mixed = flagged_share(0.25, s, wide)
     assert mixed.variance == pytest.approx(0.75**2 * s.variance + 0.25**2 * wide.variance)
