@@ -72,7 +72,7 @@ def classify(
     if live:
         raise UsageError(f"{', '.join(sorted(live))}: these options belong to --camera")
     if not sources:
-        raise UsageError("give SOURCES to classify, or --camera")
+        raise click.UsageError("Give SOURCES to classify, or --camera.")
     loaded = load_model(model, labels=labels, options=read_preprocess(given))
     for note in loaded.notes:
         click.echo(f"note: {note}", err=True)

@@ -68,7 +68,6 @@ def test_a_configuration_is_enough_and_options_overrule_it(
     [
         ((*SMALL, "a.png"), "leave out source 'a.png'"),
         (("--once",), "once: these options belong to --camera"),
-        ((), "give SOURCES to classify, or --camera"),
         (("--camera", "webcam"), "unknown camera 'webcam'"),
         ((*SMALL, "--roi", "1,2"), "roi '1,2' must be"),
         ((*SMALL, "--camera-option", "sise=1"), "Did you mean size"),
