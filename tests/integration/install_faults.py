@@ -295,7 +295,7 @@ JOBS = (
     Job("update", ("0", "1"), update, "2", stride=31),
     Job("update that is not healthy", ("0", "1"), unhealthy, "1", stride=41),
     Job("rollback", ("1", "2"), rollback, "1"),
-    Job("starts that are not healthy", ("1", "2"), never_healthy_at_boot, "1"),
+    Job("starts that are not healthy", ("1", "2"), never_healthy_at_boot, "1", stride=7),
 )
 
 
