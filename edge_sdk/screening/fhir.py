@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_sdk.screening.record import SlideRecord
 from edge_sdk.screening.slide import Reading, SlideResult, round_up
-from edge_sdk.screening.texts import outcome_text, statement, text
+from edge_sdk.screening.texts import outcome_text, pair, statement, text
 
 Json = dict[str, Any]
 
@@ -132,7 +132,7 @@ def _device(record: SlideRecord) -> Json:
         "version": [{"type": {"text": name}, "value": value} for name, value in versions],
         "note": [
             {"text": _label(record)},
-            {"text": f"{text('camera', record.language)}: {record.camera}"},
+            {"text": pair(text("camera", record.language), record.camera, record.language)},
         ],
     }
     return _resource(record, "Device", "device", content)
@@ -280,7 +280,7 @@ def _count(record: SlideRecord, kind: str, found: Reading) -> Json:
         ],
     }
     return _observation(
-        record, {"text": f"{text('flagged', language)}: {text(kind, language)}"}, content
+        record, {"text": pair(text("flagged", language), text(kind, language), language)}, content
     )
 
 

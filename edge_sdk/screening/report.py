@@ -13,7 +13,8 @@ from edge_sdk.errors import DataError
 from edge_sdk.files import sha256, whole_folder
 from edge_sdk.screening.fhir import bundle
 from edge_sdk.screening.record import SlideRecord
-from edge_sdk.screening.report_html import GALLERY, Pictures, by_probability, page
+from edge_sdk.screening.report_cells import GALLERY, Pictures, by_probability
+from edge_sdk.screening.report_html import page
 from edge_sdk.screening.slide import DISCLAIMER
 from edge_sdk.screening.texts import statement, text
 from edge_sdk.strict import to_plain

@@ -5,21 +5,24 @@ A browser's print makes the PDF: the label and, of a drawn slide, SIMULATED are 
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from edge_sdk.page import STYLE, table
-from edge_sdk.screening.record import VERDICTS, FieldRecord, FlaggedCell, SlideRecord, Verdict
-from edge_sdk.screening.report_plots import fields_plot, place_map, shares_plot
+from edge_sdk.screening.record import VERDICTS, SlideRecord, Verdict
+from edge_sdk.screening.report_cells import (
+    NONE,
+    Pictures,
+    changes_part,
+    fields_part,
+    gallery_part,
+    moment,
+    verdict_text,
+)
+from edge_sdk.screening.report_plots import fields_plot, shares_plot
 from edge_sdk.screening.slide import Reading
-from edge_sdk.screening.texts import TABLE, needed_flags, notes, number, statement, text
+from edge_sdk.screening.texts import TABLE, needed_flags, notes, number, pair, statement, text
 
-GALLERY = 200  # pictures on the page: more are in cells.csv, and too many to read
-CHANGES = 100
-NONE = "–"
-SIGNS = {"confirmed": "✓", "rejected": "✗", "unsure": "?"}
 OWN_STYLE = """
 .simulated { font-size: 2rem; letter-spacing: .12em; text-align: center; line-height: 1.25 }
 .simulated small { display: block; font-size: .95rem; font-weight: 400; letter-spacing: 0 }
@@ -43,9 +46,11 @@ OWN_STYLE = """
 svg.place { width: auto; max-width: none; display: inline-block }
 .sign { margin-top: 2.5rem; border-top: 1px solid #16191d; padding-top: .3rem; max-width: 30rem;
   break-inside: avoid }
-td.wrapped { white-space: normal; text-align: left }
+thead th { white-space: normal; vertical-align: bottom } caption { max-width: 40rem }
+.narrow tbody th { min-width: 4rem }
 @media (max-width: 40rem) { .facts { grid-template-columns: 1fr; gap: 0 }
   .facts dd { margin-bottom: .35rem } .simulated { font-size: 1.6rem }
+  .narrow th:first-child { min-width: 0 } td.words, td.long { min-width: 0 }
   .cells { grid-template-columns: repeat(auto-fill, minmax(8.4rem, 1fr)) } }
 @media print { .cells { grid-template-columns: repeat(5, 1fr); gap: .4rem }
   .cells li { font-size: 7pt; padding: .3rem } .cells img, .cells .gone {
@@ -53,15 +58,6 @@ td.wrapped { white-space: normal; text-align: left }
   .simulated, .outcome, .cells li { -webkit-print-color-adjust: exact; print-color-adjust: exact }
   footer { display: none } }
 """
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """thumbnails: PNG by cell number; sizes: (width, height) of fields' pictures by number. Both
-    without those that were purged."""
-
-    thumbnails: Mapping[int, bytes]
-    sizes: Mapping[int, tuple[int, int]]
 
 
 def page(record: SlideRecord, pictures: Pictures, files: Mapping[str, str]) -> str:
@@ -81,9 +77,9 @@ def page(record: SlideRecord, pictures: Pictures, files: Mapping[str, str]) -> s
         fields_plot(record),
         "</div>",
         *_limits(record),
-        *_fields(record),
-        *_gallery(record, pictures),
-        *_overrides(record),
+        *fields_part(record),
+        *gallery_part(record, pictures),
+        *changes_part(record),
         *_hashes(record, files),
         f'<p class="sign">{escape(text("signature", said))}</p>',
     ]
@@ -167,27 +163,23 @@ def _facts(record: SlideRecord) -> list[str]:
     return [f"<h2>{escape(text('session', said))}</h2>", f'<dl class="facts">{found}</dl>']
 
 
-def moment(time: str) -> str:
-    """ISO 8601 in UTC, as a person reads it."""
-    return time[:19].replace("T", " ") + " UTC"
-
-
 # --- figures -------------------------------------------------------------------------------
 
 
 def _counts(record: SlideRecord) -> list[str]:
     r, said = record.result, record.language
-    rows = [(text("raw", said), _reading(r.raw, said))]
-    if r.reviewed is not None:
-        rows.append((text("reviewed", said), _reading(r.reviewed, said)))
-    heads = [text(k, said) for k in ("flagged", "counted", "plot.shares", "interval")]
+    found = {"raw": r.raw, **({"reviewed": r.reviewed} if r.reviewed is not None else {})}
+    readings = [_reading(v, said) for v in found.values()]
+    names = [text(k, said) for k in ("flagged", "counted", "plot.shares", "interval")]
+    rows = [(name, [v[i] for v in readings]) for i, name in enumerate(names)]
+    heads = [text(k, said) for k in found]
     parts = [
         f"<h2>{escape(text('counts', said))}</h2>",
         f'<div class="wide">{table(text("counts.caption", said), heads, rows)}</div>',
     ]
     if r.reviewed is None:
         return [*parts, f"<p>{escape(text('reviewed.not', said))}</p>"]
-    return [*parts, f"<p>{escape(text('verdicts', said))}: {escape(_verdicts(record))}</p>"]
+    return [*parts, f"<p>{escape(pair(text('verdicts', said), _verdicts(record), said))}</p>"]
 
 
 def _reading(found: Reading, said: str) -> list[str]:
@@ -203,31 +195,21 @@ def _verdicts(record: SlideRecord) -> str:
     return ", ".join(f"{verdict_text(v, said)} {number(given.count(v), said)}" for v in names)
 
 
-def verdict_text(verdict: Verdict | None, said: str) -> str:
-    if verdict is None:
-        return text("verdict.none", said)
-    return f"{SIGNS[verdict]} {text(f'verdict.{verdict}', said)}"
-
-
 def _estimate(record: SlideRecord) -> list[str]:
     r, said = record.result, record.language
     heading = f"<h2>{escape(text('estimate', said))}</h2>"
     if r.estimate is None or r.limits is None or r.per_ul is None:
         return [heading, f"<p>{escape(text('estimate.refused', said))}</p>"]
     e, limits, p = r.estimate, r.limits, r.per_ul
-    shares = (e.share, e.low, e.high, limits.blank, limits.detection)
-    rows = [
-        (
-            f"{text('parasitaemia', said)}, %",
-            _row(shares, lambda v: number(100 * v, said, 3)),
-        ),
-        (
-            text("per ul", said),
-            _row((p.estimate, p.low, p.high, p.blank, p.detection), lambda v: number(v, said)),
-        ),
-    ]
-    heads = [text(k, said) for k in ("estimated", "interval", "blank", "detection")]
-    blood = f"{text('red cells', said)}: {number(r.red_cells.per_ul, said)}"
+    shares = _column(
+        (e.share, e.low, e.high, limits.blank, limits.detection),
+        lambda v: number(100 * v, said, 3),
+    )
+    per_ul = _column((p.estimate, p.low, p.high, p.blank, p.detection), lambda v: number(v, said))
+    names = [text(k, said) for k in ("estimated", "interval", "blank", "detection")]
+    heads = [f"{text('parasitaemia', said)}, %", text("per ul", said)]
+    rows = list(zip(names, zip(shares, per_ul, strict=True), strict=True))
+    blood = pair(text("red cells", said), number(r.red_cells.per_ul, said), said)
     return [
         heading,
         f'<div class="wide">{table(text("estimate.caption", said), heads, rows)}</div>',
@@ -235,7 +217,7 @@ def _estimate(record: SlideRecord) -> list[str]:
     ]
 
 
-def _row(values: Sequence[float | None], said: Callable[[float], str]) -> list[str]:
+def _column(values: Sequence[float | None], said: Callable[[float], str]) -> list[str]:
     """values: estimate, low, high, limits of blank and of detection."""
     estimate, low, high, blank, detection = (NONE if v is None else said(v) for v in values)
     return [estimate, f"{low} – {high}", blank, detection]
@@ -257,135 +239,6 @@ def _list(lines: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
-# --- fields, cells, changes ----------------------------------------------------------------
-
-
-def _fields(record: SlideRecord) -> list[str]:
-    said = record.language
-    rejected = [f for f in record.fields if not f.accepted]
-    summary = text(
-        "fields.summary",
-        said,
-        taken=number(len(record.fields), said),
-        accepted=number(len(record.fields) - len(rejected), said),
-        rejected=number(len(rejected), said),
-    )
-    parts = [f"<h2>{escape(text('fields', said))}</h2>", f"<p>{escape(summary)}</p>"]
-    if rejected:
-        heads = [text("taken", said), text("why", said)]
-        rows = [(str(f.number), [moment(f.taken), why(f, said)]) for f in rejected]
-        found = table(text("fields.rejected", said), heads, rows, words=1)
-        parts.append(f'<div class="wide">{found}</div>')
-    heads = [text(k, said) for k in ("taken", "state", "cells", "flagged")]
-    rows = [
-        (
-            str(f.number),
-            [
-                moment(f.taken),
-                text("accepted" if f.accepted else "rejected.field", said),
-                number(f.cells, said) if f.accepted else NONE,
-                number(f.flagged, said) if f.accepted else NONE,
-            ],
-        )
-        for f in record.fields
-    ]
-    found = table(text("fields.all", said), heads, rows)
-    return [*parts, f'<div class="wide">{found}</div>']
-
-
-def why(field: FieldRecord, said: str) -> str:
-    """The gates that a field did not pass, with what they measured."""
-    return "; ".join(
-        f"{gate_text(g.gate, said)} ("
-        + text("measured", said, value=_measure(g.value, said), limit=_measure(g.limit, said))
-        + ")"
-        for g in field.gates
-        if not g.passed
-    )
-
-
-def gate_text(gate: str, said: str) -> str:
-    """A gate without a text of its own goes by its name."""
-    return text(f"gate.{gate}", said) if f"gate.{gate}" in TABLE else gate
-
-
-def _measure(value: float | None, said: str) -> str:
-    if value is None:
-        return NONE
-    decimals = 0 if abs(value) >= 100 else 2 if abs(value) >= 1 else 4
-    return number(value, said, decimals)
-
-
-def _gallery(record: SlideRecord, pictures: Pictures) -> list[str]:
-    said = record.language
-    heading = f"<h2>{escape(text('gallery', said))}</h2>"
-    if not record.cells:
-        return [heading, f"<p>{escape(text('gallery.none', said))}</p>"]
-    shown = by_probability(record.cells)[:GALLERY]
-    lines = [text("gallery.how", said)]
-    if len(shown) < len(record.cells):
-        values = {"shown": number(len(shown), said), "all": number(len(record.cells), said)}
-        lines.append(text("gallery.some", said, **values))
-    cards = "".join(_card(c, pictures, said) for c in shown)
-    return [
-        heading,
-        *(f"<p>{escape(line)}</p>" for line in lines),
-        f'<ul class="cells">{cards}</ul>',
-    ]
-
-
-def by_probability(cells: Sequence[FlaggedCell]) -> list[FlaggedCell]:
-    return sorted(cells, key=lambda c: (-c.probability, c.number))
-
-
-def _card(cell: FlaggedCell, pictures: Pictures, said: str) -> str:
-    name = f"{text('cell', said)} {cell.number}"
-    place = f"x {cell.box[0]}, y {cell.box[1]}"
-    if (found := pictures.thumbnails.get(cell.number)) is None:
-        picture = f'<div class="gone">{escape(text("thumbnail.gone", said))}</div>'
-    else:
-        picture = f'<img alt="{escape(name)}" src="{data_url(found)}">'
-    drawn = ""
-    if size := pictures.sizes.get(cell.field):
-        drawn = place_map(cell, size, f"{text('review.place', said)}: {place}")
-    lines = (
-        f"<b>{escape(text('probability', said))} {number(cell.probability, said, 3)}</b>",
-        escape(verdict_text(cell.verdict, said)),
-        escape(f"{name}, {text('field', said)} {cell.field}"),
-        escape(place),
-    )
-    return (
-        f'<li class="{cell.verdict or ""}"><div class="pictures">{picture}{drawn}</div>'
-        + "<br>".join(lines)
-        + "</li>"
-    )
-
-
-def data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(png).decode()}"
-
-
-def _overrides(record: SlideRecord) -> list[str]:
-    said = record.language
-    heading = f"<h2>{escape(text('overrides', said))}</h2>"
-    if not record.overrides:
-        return [heading, f"<p>{escape(text('overrides.none', said))}</p>"]
-    shown = record.overrides[-CHANGES:]
-    parts = [heading]
-    if len(shown) < len(record.overrides):
-        values = {"shown": number(len(shown), said), "all": number(len(record.overrides), said)}
-        parts.append(f"<p>{escape(text('overrides.some', said, **values))}</p>")
-    heads = [text(k, said) for k in ("operator", "cell", "was", "now")]
-    rows = [
-        (
-            moment(o.time),
-            [o.operator, str(o.cell), verdict_text(o.was, said), verdict_text(o.now, said)],
-        )
-        for o in shown
-    ]
-    return [*parts, f'<div class="wide">{table("", heads, rows)}</div>']
-
-
 def _hashes(record: SlideRecord, files: Mapping[str, str]) -> list[str]:
     said = record.language
     entries = text("hash.audit", said, entries=number(record.audit_entries, said))
@@ -399,5 +252,5 @@ def _hashes(record: SlideRecord, files: Mapping[str, str]) -> list[str]:
     return [
         f"<h2>{escape(text('hashes', said))}</h2>",
         f"<p>{escape(text('hash.how', said))}</p>",
-        *(f'<p class="hash">{escape(name)}: {escape(value)}</p>' for name, value in rows),
+        *(f'<p class="hash">{escape(pair(name, value, said))}</p>' for name, value in rows),
     ]

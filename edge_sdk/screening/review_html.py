@@ -23,8 +23,9 @@ h1 { font-size: 1.05rem; margin: 0 } header p { margin: 0 }
 #grid { grid-area: grid; overflow-y: auto; padding: .6rem; display: grid; gap: .5rem;
   grid-template-columns: repeat(auto-fill, minmax(6.4rem, 1fr)); align-content: start }
 #grid button { min-height: 6.5rem; font: inherit; font-size: .85rem; padding: .3rem; margin: 0;
+  display: grid; align-content: space-between; justify-items: center; gap: .1rem;
   background: #fff; border: 2px solid #c9d0d7; border-radius: 6px; color: inherit; width: 100% }
-#grid img { width: 100%; height: 5rem; object-fit: contain; background: #000; display: block }
+#grid img { width: 100%; height: 4.7rem; object-fit: contain; background: #000; display: block }
 #grid button[aria-current=true] { outline: 4px solid #0b5394; outline-offset: 1px }
 #grid [data-verdict=confirmed] { border-color: #b03a00; background: #ffeee5 }
 #grid [data-verdict=rejected] { border-color: #374151; background: #e6e9ed }
@@ -35,12 +36,12 @@ aside { grid-area: side; border-left: 1px solid #c9d0d7; padding: .6rem; overflo
 #large { width: 100%; height: 9rem; object-fit: contain; background: #000 }
 #place { position: relative; background: #eef1f4; border: 1px solid #5b636c; justify-self: center;
   width: 100%; overflow: hidden }
-#place img { width: 100%; display: block }
+#place img { width: 100%; height: 100%; display: block }
 #mark { position: absolute; border: 3px solid #ff3b00; min-width: 12px; min-height: 12px;
   box-shadow: 0 0 0 1px #fff }
 #facts { margin: 0; font-size: .9rem }
-nav { grid-area: low; display: grid; grid-template-columns: repeat(3, 2fr) 1fr 1fr; gap: .5rem;
-  padding: .5rem .75rem; border-top: 1px solid #c9d0d7 }
+nav { grid-area: low; display: grid; gap: .5rem;
+  grid-template-columns: repeat(3, 2fr) repeat(2, minmax(6.5rem, 1fr)); padding: .5rem .75rem; border-top: 1px solid #c9d0d7 }
 nav button { min-height: 56px; font: 600 1.05rem/1.1 system-ui, sans-serif; border-radius: 6px;
   border: 2px solid #16191d; background: #fff; color: #16191d; padding: .2rem; min-width: 0;
   overflow-wrap: anywhere }
@@ -49,11 +50,14 @@ nav button:active { background: #dfe3e8 } nav kbd { font: .8rem ui-monospace, mo
 .label { grid-column: 1 / -1; margin: 0; font-size: .8rem; font-weight: 600 }
 .label small { font-weight: 400 }
 :focus-visible { outline: 4px solid #0b5394; outline-offset: 1px }
+@media (max-height: 33rem) { #large { height: 6rem } nav { padding: .3rem .75rem }
+  nav button { min-height: 50px } }
 @media (max-width: 44rem) { body { grid-template: auto 1fr auto auto / 1fr;
     grid-template-areas: "top" "grid" "side" "low" }
   aside { border-left: 0; border-top: 1px solid #c9d0d7; padding: .4rem .6rem;
     grid-template: auto auto / 1fr 1fr; gap: .4rem }
-  #large { height: 7rem } #place { max-height: 7rem; align-self: start } #facts { grid-column: 1/-1 }
+  #large { height: 7rem } #place { height: 7rem; width: auto }
+  #facts { grid-column: 1 / -1 }
   nav { grid-template-columns: repeat(6, 1fr); padding: .4rem .6rem }
   nav button { grid-column: span 2; font-size: .95rem; min-height: 52px }
   nav #clear, nav #done { grid-column: span 3; min-height: 44px }
@@ -69,8 +73,10 @@ const grid = byId('grid'), says = byId('said');
 const url = (path, n) => path + '?n=' + n + '&token=' + encodeURIComponent(token);
 let at = Math.max(0, cells.findIndex(c => !c.verdict)), busy = Promise.resolve(), over = false;
 
+const share = c => c.probability.toLocaleString(document.documentElement.lang,
+  {minimumFractionDigits: 3, maximumFractionDigits: 3});
 const name = c => said.cell + ' ' + c.cell + ', ' + said.probability + ' ' +
-  c.probability.toFixed(3) + ', ' + said[c.verdict || 'none'];
+  share(c) + ', ' + said[c.verdict || 'none'];
 
 cells.forEach((c, i) => {
   const button = document.createElement('button');
@@ -87,7 +93,7 @@ cells.forEach((c, i) => {
 
 function paint(c) {
   const sign = {confirmed: '\\u2713 ', rejected: '\\u2717 ', unsure: '? '}[c.verdict] || '';
-  c.button.lastChild.textContent = sign + c.probability.toFixed(3);
+  c.button.lastChild.textContent = sign + share(c);
   c.button.dataset.verdict = c.verdict || '';
   c.button.setAttribute('aria-label', name(c));
   byId('progress').textContent = said.progress
@@ -222,8 +228,8 @@ def review_html(
 <header>{drawn}<h1>{said("review.title")}</h1><p id="progress"></p>
 <p id="said" role="status" aria-live="polite"></p></header>
 <main id="grid" aria-label="{said("gallery")}"></main>
-<aside aria-label="{said("cell")}"><img id="large" alt=""><div id="place"><img alt=""><div id="mark"></div>
-</div><p id="facts"></p></aside>
+<aside aria-label="{said("cell")}"><img id="large" alt="">
+<div id="place"><img alt=""><div id="mark"></div></div><p id="facts"></p></aside>
 <nav>{buttons}<button type="button" id="done">{said("review.done")}</button>
 <p class="label">{said("label")} <small>{said("review.keys")}</small></p></nav>
 <script type="application/json" id="data" nonce="{nonce}">{data}</script>

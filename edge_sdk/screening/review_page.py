@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from edge_sdk.errors import DataError, EdgeError
 from edge_sdk.screening.record import VERDICTS, FlaggedCell, Verdict
-from edge_sdk.screening.report_html import by_probability
+from edge_sdk.screening.report_cells import by_probability
 from edge_sdk.screening.review_html import review_html
 
 Verdicts = Mapping[int, Verdict | None]
@@ -104,6 +104,8 @@ class Review:
             work = self._finish
         else:
             return refusal(404, "no such page")
+        if self._done:
+            return refusal(410, "the review has ended")
         answer: Future[Answer] = Future()
         self._work.put((work, answer))
         return answer.result()
@@ -154,15 +156,13 @@ def served(
     apply: is given {cell number: verdict, None to take it back} after each decision and stores it;
     what it raises as an EdgeError is shown on the page, and the verdict is not taken."""
     try:
-        server = ThreadingHTTPServer((HOST, port), _Handler)
+        server = _Server((HOST, port), _Handler)
     except (OSError, OverflowError) as e:
         raise DataError(f"port {port} of {HOST} cannot be served on: {e}; choose another") from e
     token = secrets.token_urlsafe(24)
     here = f"{HOST}:{server.server_port}"
     review = Review(shown, apply, f"http://{here}/?token={token}", token)
-    server.daemon_threads = True
-    server.block_on_close = False  # a request may still wait for `run`, which has ended
-    server.review = review  # type: ignore[attr-defined]
+    server.review = review
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -173,6 +173,13 @@ def served(
         thread.join()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a request may still wait for `run`, which has ended
+    request_queue_size = 128  # a grid asks for all of its pictures at once
+    review: Review
+
+
 class _Handler(BaseHTTPRequestHandler):
     timeout = 20  # seconds; a browser opens connections that it may never use
 
@@ -181,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = parse_qs(where.query)
         nonce = secrets.token_urlsafe(12)
         answer = self._refused((query.get("token") or [""])[0])
-        self._send(answer or self._review.get(where.path, query, nonce), nonce)
+        self._send(answer or self._server.review.get(where.path, query, nonce), nonce)
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -198,23 +205,23 @@ class _Handler(BaseHTTPRequestHandler):
             except (ValueError, RecursionError):
                 answer = refusal(400, "not JSON")
             else:
-                answer = self._review.post(urlsplit(self.path).path, body)
+                answer = self._server.review.post(urlsplit(self.path).path, body)
         self._send(answer)
 
     @property
-    def _review(self) -> Review:
-        review: Review = self.server.review  # type: ignore[attr-defined]
-        return review
+    def _server(self) -> _Server:
+        assert isinstance(self.server, _Server)
+        return self.server
 
     @property
     def _here(self) -> str:
-        return f"{HOST}:{self.server.server_address[1]}"
+        return f"{HOST}:{self._server.server_port}"
 
     def _refused(self, token: str) -> Answer | None:
         # A name that was made to point at loopback is another page's doing.
         if self.headers.get("Host") != self._here:
             return refusal(403, "another host's request")
-        if not hmac.compare_digest(token.encode(), self._review.token.encode()):
+        if not hmac.compare_digest(token.encode(), self._server.review.token.encode()):
             return refusal(403, "wrong token: open the address that the program printed")
         return None
 
@@ -227,8 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
-            "Content-Security-Policy": "default-src 'none'; img-src 'self'; connect-src 'self'; "
-            f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; "
+            "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; "
+            f"connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; "
             "form-action 'none'; frame-ancestors 'none'",
         }.items():
             self.send_header(name, value)

@@ -12,6 +12,7 @@ from edge_sdk.screening.texts_result import RESULT
 
 LANGUAGES = ("en", "fr", "zh")
 TABLE = {**RESULT, **PAGES}
+HARD = "\u00a0"
 NARROW = "\u202f"  # French groups digits by it
 
 
@@ -19,7 +20,15 @@ def text(key: str, language: str, **values: str) -> str:
     """Raises UsageError for a language there is no text in."""
     if language not in LANGUAGES:
         raise UsageError(unknown_name("language", language, LANGUAGES))
-    return TABLE[key][LANGUAGES.index(language)].format(**values)
+    said = TABLE[key][LANGUAGES.index(language)].format(**values)
+    return _unbroken(said) if language == "fr" else said
+
+
+def _unbroken(said: str) -> str:
+    """French puts a space before these signs, and no line may end there."""
+    for sign in (";", ":", "?", "%", "»"):
+        said = said.replace(f" {sign}", f"{HARD}{sign}")
+    return said.replace("« ", f"«{HARD}")
 
 
 def number(value: float, language: str, decimals: int = 0) -> str:
@@ -28,6 +37,10 @@ def number(value: float, language: str, decimals: int = 0) -> str:
     if language != "fr":
         return said
     return said.replace(",", NARROW).replace(".", ",")
+
+
+def pair(name: str, value: str, language: str) -> str:
+    return text("pair", language, name=name, value=value)
 
 
 def needed_flags(result: SlideResult, rule: SlideRule) -> int:

@@ -3,6 +3,7 @@
 # fmt: off
 PAGES: dict[str, tuple[str, str, str]] = {
     "title": ("Malaria smear screening", "Dépistage du paludisme sur frottis", "疟疾血涂片筛查"),
+    "pair": ("{name}: {value}", "{name} : {value}", "{name}：{value}"),
     "simulated": ("SIMULATED", "SIMULÉ", "模拟"),
     "simulated.why": (
         "Drawn pictures, not a patient's slide. Nothing here says anything about a person.",
