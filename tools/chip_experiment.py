@@ -141,11 +141,11 @@ def table(rows: list[dict[str, Any]], part: str) -> str:
     lines = [
         f"{rows[0]['images']} images of the {part} part, {rows[0]['chips']} chips; accuracy in %, "
         "mean +- standard deviation over chips (measured on emulated chips)",
-        "scheme  chip's errors in training  exact arithmetic   on chips        worst  lost, points*",
+        "scheme  errors in training  exact arithmetic   on chips        worst  lost, points*",
     ]
     for r in rows:
         lines.append(
-            f"{r['scheme']:6}  {KINDS[r['kind']]:25}  {100 * r['ideal']:16.2f}  "
+            f"{r['scheme']:6}  {KINDS[r['kind']]:18}  {100 * r['ideal']:16.2f}  "
             f"{100 * r['accuracy']:6.2f} +- {100 * r['accuracy_sd']:4.2f}  "
             f"{100 * r['worst']:6.2f}  {100 * r['lost']:12.2f}"
         )
