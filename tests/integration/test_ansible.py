@@ -133,6 +133,11 @@ def bad_bundle(artifact: Any, key: Key, out: Path) -> None:
 
 def test_a_rollout_and_those_that_stop(fleet: Fleet) -> None:
     """One after the other: each begins with what the one before left."""
+    status, said = fleet.play("1.edge.zip", "--check", "--limit", HOSTS[0])
+    assert status == 0, said
+    assert "1.edge.zip would be installed" in said
+    assert not fleet.root(HOSTS[0]).exists()
+
     status, said = fleet.play("1.edge.zip")
     assert status == 0, said
     assert fleet.releases() == ["1", "1", "1"]
