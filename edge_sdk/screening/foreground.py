@@ -25,12 +25,14 @@ _NUCLEUS = 2.5  # medians of density in a white cell's nucleus
 @dataclass(frozen=True, eq=False)
 class Foreground:
     """The shrunk field. density: float32 (h, w), optical density of the channel, cut at that of
-    two cells; bound: the density that parts cells from background; dark: uint8 (h, w), 1 where
+    two cells; bound: the density that parts cells from background;
+    typical: the median cell's; dark: uint8 (h, w), 1 where
     nothing but a nucleus or a stain deposit is that dense; filled: uint8 (h, w), 255 where there
     is no background, pallor filled; background: RGB of the empty slide."""
 
     density: Plane
     bound: float
+    typical: float
     dark: Pixels
     filled: Pixels
     channel: int
@@ -77,7 +79,7 @@ def find_foreground(cv2: Any, pixels: Pixels, scale: float) -> Foreground | None
     density = np.minimum(density, np.float32(_DENSEST * typical))
     r, g, b = light.reshape(-1, 3).mean(axis=0).tolist()
     filled = _fill(cv2, density, bound)
-    return Foreground(density, bound, dark.astype(np.uint8), filled, channel, (r, g, b))
+    return Foreground(density, bound, typical, dark.astype(np.uint8), filled, channel, (r, g, b))
 
 
 def _otsu(cv2: Any, plane: Pixels) -> tuple[float, float]:

@@ -19,7 +19,10 @@ from edge_sdk.screening.foreground import Foreground, Pixels, Plane, disc
 
 Seed = tuple[int, int, float]  # x, y, radius of the largest circle around it, pixels
 
-_STEEP, _STEEPEST = 2.0, 8.0  # gradient in units of the bound: votes from, counts in full from
+_STEEP, _STEEPEST = (
+    0.5,
+    2.0,
+)  # gradient (Scharr) in medians of density: votes from, counts in full from
 _RADII = (0.7, 0.8, 0.9, 1.0, 1.1)  # that are voted for, in radii of the median cell
 _APART = 0.7  # least distance of two seeds, radii
 _BODY = 0.5  # weight of the distance transform beside the votes
@@ -27,7 +30,7 @@ _BAR = 0.6  # least score of a seed; a lone round cell has 1.5
 _LONGEST = 1.3  # of two seeds in one cell, radii
 _NECK = 0.95  # of two circles' radius: two cells 0.65 radii apart have this between them
 _FAR = 1.6  # radii from its seed that a cell can reach
-_TRIED = np.geomspace(0.5, 1.5, 12)  # diameters that are tried, in units of the first guess
+_TRIED = np.geomspace(0.55, 1.45, 9)  # diameters that are tried, in units of the first guess
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +52,10 @@ def find_edges(cv2: Any, ground: Foreground) -> Edges:
     smooth = cv2.GaussianBlur(ground.density, (0, 0), 1.0)
     gx, gy = cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1)
     steep = cv2.magnitude(gx, gy)
-    where = np.flatnonzero(steep > _STEEP * ground.bound)
+    where = np.flatnonzero(steep > _STEEP * ground.typical)
     size = steep.ravel()[where]
     y, x = np.divmod(where.astype(np.int32), np.int32(steep.shape[1]))
-    weight = np.minimum(size / np.float32(_STEEPEST * ground.bound), np.float32(1.0))
+    weight = np.minimum(size / np.float32(_STEEPEST * ground.typical), np.float32(1.0))
     dx, dy = gx.ravel()[where] / size, gy.ravel()[where] / size
     return Edges(x.astype(np.float32), y.astype(np.float32), dx, dy, weight)
 
@@ -82,7 +85,7 @@ def find_diameter(cv2: Any, ground: Foreground) -> float | None:
     areas = []
     for outline in outlines:
         area, (_, reach) = cv2.contourArea(outline), cv2.minEnclosingCircle(outline)
-        if area > 30 and area > 0.75 * math.pi * reach**2:
+        if area > 30 and area > 0.8 * math.pi * reach**2:
             areas.append(area)
     order = np.sort(np.asarray(areas))
     if len(areas) >= 8:
@@ -93,7 +96,7 @@ def find_diameter(cv2: Any, ground: Foreground) -> float | None:
     if not tops.size:
         return None
     guess = 2.0 * float(np.average(tops, weights=tops))
-    edges = find_edges(cv2, ground).every(2)
+    edges = find_edges(cv2, ground).every(4)
     tried = guess * _TRIED
     # A full circle's votes grow with its radius, their blur's area with its square.
     told = [
@@ -147,9 +150,7 @@ def _one_cell(depth: Plane, place: tuple[int, int], other: Seed, radius: float) 
     return bool(line.min() > _NECK * min(line[0], line[-1]) and line.max() < 1.25 * radius)
 
 
-def split(
-    parts: npt.NDArray[np.int32], seeds: list[Seed], radius: float
-) -> npt.NDArray[np.uint16]:
+def split(parts: npt.NDArray[np.int32], seeds: list[Seed], radius: float) -> npt.NDArray[np.uint16]:
     """parts: number of each pixel's clump, int32 (h, w). Returns uint16 (h, w): i + 1 for what
     belongs to seed i, 0 for what is nobody's."""
     owner = np.zeros(parts.shape, np.uint16)

@@ -218,7 +218,7 @@ def _white_cells(
     for outline in outlines:
         x, y, bw, bh = cv2.boundingRect(outline)
         cut = x == 0 or y == 0 or x + bw == w or y + bh == h
-        least = _NUCLEUS * math.pi * radius**2 * (0.4 if cut else 1.0)
+        least = _NUCLEUS * math.pi * radius**2 * (0.6 if cut else 1.0)
         if cv2.contourArea(outline) < least:
             continue
         zone = np.zeros_like(filled)

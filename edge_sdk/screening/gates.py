@@ -1,0 +1,254 @@
+"""Gates that a field passes before anything in it is counted, each with what the operator is to do.
+
+    focus      variance of the Laplacian beside that of the sharpest field of the session
+    exposure   light of the empty slide, and share of pixels at the upper end
+    density    red cells in the field, and share of it that they cover
+    duplicate  peak of the phase correlation with every field that was taken before
+    stain      colour of the cells, beside the range of the cells that the model was calibrated for
+
+The limits are defaults; where they come from is in benchmarks/gates.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_sdk.errors import DataError, UsageError
+from edge_sdk.preprocess import Pixels
+from edge_sdk.screening.crop import crop_cell
+from edge_sdk.screening.foreground import opencv
+from edge_sdk.screening.segment import Cell, Field, check_field
+
+Gate = Literal["focus", "exposure", "density", "duplicate", "stain"]
+Verdict = Literal["pass", "fail", "not judged"]
+Colour = tuple[float, float, float]
+Spectrum = npt.NDArray[np.complex64]
+
+_THUMBNAIL = (160, 120)
+_FINEST = 0.08  # waves a pixel of the thumbnail
+_STAIN_CELLS = 60  # are enough for the median colour
+_LEAST_CELLS = 5  # for a colour at all
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """figure: what was measured, None where the verdict is `not judged`; limit: what it was held
+    against; instruction: to the operator, empty where the gate was passed."""
+
+    gate: Gate
+    verdict: Verdict
+    figure: float | None
+    limit: str
+    instruction: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict != "fail"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """sharpness: least share of the sharpest field's; light: of the empty slide, grey levels;
+    clipped: share of pixels at the upper end; cells: least number that counts; covered: largest share of the field; unsplit: largest share of
+    cells that may be several; overlap: largest peak of the phase correlation."""
+
+    sharpness: float = 0.45
+    light: tuple[float, float] = (100.0, 250.0)
+    clipped: float = 0.05
+    cells: int = 15
+    covered: float = 0.85
+    unsplit: float = 0.2
+    overlap: float = 0.22
+
+    def __post_init__(self) -> None:
+        for name in ("sharpness", "clipped", "covered", "unsplit", "overlap"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"limit {name} {getattr(self, name)} must be from 0 to 1")
+        if self.cells < 0 or not self.light[0] < self.light[1]:
+            raise UsageError(
+                f"limit cells {self.cells} must be at least 0, light {self.light} from low to high"
+            )
+
+
+@dataclass(frozen=True)
+class StainRange:
+    """CIE L*a*b* of cells that the model was calibrated for, lowest and highest of each."""
+
+    low: Colour
+    high: Colour
+
+    def __post_init__(self) -> None:
+        if len(self.low) != 3 or len(self.high) != 3 or not np.all(np.less(self.low, self.high)):
+            raise UsageError(f"stain range {self.low} to {self.high} must be three rising pairs")
+
+    @classmethod
+    def around(cls, colours: Iterable[Colour], margin: float = 2.0) -> StainRange:
+        """From the colour (`crop_colour`) of each patient or slide that the model was calibrated
+        with; the range between their extremes, `margin` units wider on each side."""
+        told = np.asarray(list(colours), np.float64)
+        if told.ndim != 2 or told.shape[1] != 3 or len(told) < 3:
+            raise DataError(f"stain range: colours of shape {told.shape} must be at least (3, 3)")
+        low, high = (told.min(axis=0) - margin).tolist(), (told.max(axis=0) + margin).tolist()
+        return cls((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+    def outside(self, colour: Colour) -> float:
+        """Units by which the colour misses the range in its worst channel, 0 inside."""
+        worst = np.maximum(np.subtract(self.low, colour), np.subtract(colour, self.high)).max()
+        return max(0.0, float(worst))
+
+
+def sharpness(pixels: Pixels) -> float:
+    """Variance of the Laplacian of the green channel, grey levels squared, without the camera's
+    noise: that of the flattest fifth of the field's blocks of 16 pixels. The channel is blurred by
+    0.5 pixels first, which costs noise more than edges."""
+    cv2 = opencv()
+    green = np.ascontiguousarray(pixels[..., 1]).astype(np.float32)
+    bend = cv2.Laplacian(cv2.GaussianBlur(green, (0, 0), 0.5), cv2.CV_32F)
+    size = (max(1, pixels.shape[1] // 16), max(1, pixels.shape[0] // 16))
+    power = cv2.resize(bend * bend, size, interpolation=cv2.INTER_AREA)
+    return max(0.0, float(power.mean()) - float(np.percentile(power, 20)))
+
+
+def spectrum(pixels: Pixels) -> Spectrum:
+    """What duplicates are found by: the phases of a 160x120 picture's coarse waves, complex64.
+
+    The fine ones are left out: there the pattern of the camera and of JPEG's blocks, which stays
+    where it is, makes any two fields alike."""
+    cv2 = opencv()
+    green = np.ascontiguousarray(pixels[..., 1])
+    small = cv2.resize(green, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small -= cv2.GaussianBlur(small, (0, 0), 20)
+    waves = np.fft.rfft2(small * cv2.createHanningWindow(_THUMBNAIL, cv2.CV_32F))
+    size = np.abs(waves)
+    fy = np.fft.fftfreq(_THUMBNAIL[1])[:, None]
+    fx = np.fft.rfftfreq(_THUMBNAIL[0])[None]
+    kept = np.exp(-(fx**2 + fy**2) / (2 * _FINEST**2))
+    out: Spectrum = (waves / np.maximum(size, 1e-3) * np.sqrt(kept)).astype(np.complex64)
+    return out
+
+
+def overlap(one: Spectrum, other: Spectrum) -> float:
+    """Peak of the phase correlation of two spectra, 1 for the same picture."""
+    both = one * np.conj(other)
+    peak = float(np.fft.irfft2(both, _THUMBNAIL[::-1]).max())
+    full = float(np.fft.irfft2(np.abs(one) * np.abs(other), _THUMBNAIL[::-1]).max())
+    return peak / full if full > 0 else 0.0
+
+
+def crop_colour(crops: Sequence[Pixels]) -> Colour:
+    """Median CIE L*a*b* of masked cells, uint8 (H, W, 3) RGB and black outside. Raises DataError
+    where no pixel is left."""
+    cv2 = opencv()
+    inside = [c[::3, ::3][c[::3, ::3].max(axis=2) > 0] for c in crops]
+    if not sum(len(i) for i in inside):
+        raise DataError("stain: no pixel of a cell to take a colour from")
+    rgb = (np.concatenate(inside)[None].astype(np.float32)) / 255
+    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab)[0]
+    lightness, a, b = np.median(lab, axis=0).tolist()
+    return lightness, a, b
+
+
+@dataclass
+class Gates:
+    """The gates of one session: it remembers the sharpest field and every field that was taken.
+
+    stain: range of the model's calibration; None and the stain gate is `not judged`."""
+
+    limits: Limits = field(default_factory=Limits)
+    stain: StainRange | None = None
+    _best: float = 0.0
+    _taken: list[Spectrum] = field(default_factory=list)
+
+    def check(self, pixels: Pixels, found: Field) -> tuple[GateResult, ...]:
+        """All gates for one field, in a fixed order. A field that passed them all is remembered
+        as taken; one that did not leaves no trace but its sharpness.
+
+        pixels: uint8 (H, W, 3) RGB; found: its `segment`."""
+        pixels = check_field(pixels)
+        if found.size != (pixels.shape[1], pixels.shape[0]):
+            raise UsageError(
+                f"gates: field of {found.size} is not that of the picture {pixels.shape}"
+            )
+        small = spectrum(pixels)
+        results = (
+            self._focus(pixels, found),
+            self._exposure(pixels, found),
+            self._density(found),
+            self._duplicate(small),
+            self._stain(pixels, found),
+        )
+        if all(r.passed for r in results):
+            self._taken.append(small)
+        return results
+
+    def _focus(self, pixels: Pixels, found: Field) -> GateResult:
+        figure = sharpness(pixels)
+        if found.cells:  # dirt on an empty field must not set the mark
+            self._best = max(self._best, figure)
+        least = self.limits.sharpness * self._best
+        text = "The picture is blurred. Focus until the cells' edges are sharp, then take it again."
+        return _result("focus", figure >= least, figure, f">= {least:.3g}", text)
+
+    def _exposure(self, pixels: Pixels, found: Field) -> GateResult:
+        low, high = self.limits.light
+        clipped = float((pixels[::4, ::4].max(axis=2) >= 254).mean())
+        light = float(np.mean(found.background))
+        limit = f"{low:g} to {high:g}, at most {self.limits.clipped:.0%} of pixels at the upper end"
+        if light < low:
+            text = "The picture is too dark. Turn up the lamp or lengthen the exposure."
+            return GateResult("exposure", "fail", light, limit, text)
+        bright = light > high or clipped > self.limits.clipped
+        text = "The picture is too bright. Turn down the lamp or shorten the exposure."
+        return _result("exposure", not bright, light, limit, text)
+
+    def _density(self, found: Field) -> GateResult:
+        count, limits = len(found.counted), self.limits
+        unsplit = sum("unsplit" in c.flags for c in found.cells) / max(1, len(found.cells))
+        limit = (
+            f">= {limits.cells} cells, <= {limits.covered:.0%} covered, <= {limits.unsplit:.0%} "
+            "of cells that could not be parted"
+        )
+        if count < limits.cells:
+            text = "Too few cells. Move to a part of the smear where cells lie side by side."
+            return GateResult("density", "fail", float(count), limit, text)
+        crowded = found.covered > limits.covered or unsplit > limits.unsplit
+        text = "Cells lie on one another. Move towards the feathered edge, where they lie apart."
+        return _result("density", not crowded, float(count), limit, text)
+
+    def _duplicate(self, small: Spectrum) -> GateResult:
+        figure = max((overlap(small, taken) for taken in self._taken), default=0.0)
+        text = "This part of the slide was taken already. Move on by a whole field."
+        most = self.limits.overlap
+        return _result("duplicate", figure <= most, figure, f"<= {most:g}", text)
+
+    def _stain(self, pixels: Pixels, found: Field) -> GateResult:
+        if self.stain is None:
+            return GateResult("stain", "not judged", None, "no range: the model names none")
+        if len(found.counted) < _LEAST_CELLS:
+            return GateResult("stain", "not judged", None, f">= {_LEAST_CELLS} cells to judge by")
+        figure = self.stain.outside(stain_colour(pixels, found.counted))
+        text = (
+            "The stain or the lamp's colour differs from what the model knows. Check the white "
+            "balance, the filter, and the stain's pH and time."
+        )
+        return _result("stain", figure == 0.0, figure, "0 L*a*b* units outside the range", text)
+
+
+def stain_colour(pixels: Pixels, cells: Sequence[Cell]) -> Colour:
+    """`crop_colour` of a field's cells, of evenly picked ones where they are many."""
+    step = max(1, len(cells) // _STAIN_CELLS)
+    return crop_colour([crop_cell(pixels, c) for c in cells[::step]])
+
+
+def _result(gate: Gate, passed: bool, figure: float, limit: str, text: str) -> GateResult:
+    return GateResult(gate, "pass" if passed else "fail", figure, limit, "" if passed else text)
+
+
+def rejected(results: Iterable[GateResult]) -> tuple[GateResult, ...]:
+    """The gates that keep a field out of the counts, with their reasons; none where it counts."""
+    return tuple(r for r in results if not r.passed)
