@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edge_sdk.errors import DataError
 from edge_sdk.preprocess import Pixels
-from edge_sdk.screening.gates import Gates, thumbnail
+from edge_sdk.screening.gates import Gates, spectrum
 from edge_sdk.screening.record import GateResult
 from edge_sdk.screening.segment import Field
 
@@ -29,7 +29,7 @@ class SessionGates(Gates):
         where it was accepted."""
         self._best = sharpest
         if taken is not None:
-            self._taken.append(thumbnail(taken))
+            self._taken.append(spectrum(taken))
 
 
 def unusable(error: DataError) -> tuple[GateResult, ...]:

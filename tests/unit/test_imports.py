@@ -47,6 +47,8 @@ ALLOWED = {
     "edge_sdk.camera.v4l2": {"numpy"},
     "edge_sdk.report": {"numpy"},
     "edge_sdk.screening.slide": {"numpy"},
+    "edge_sdk.screening.session": {"numpy"},
+    "edge_sdk.screening.make_record": {"numpy"},
     "edge_sdk.evaluate.html": {"numpy"},
     "edge_sdk.convert.pipeline": {"numpy", "PIL"},
 }
@@ -113,6 +115,7 @@ OWNERS = {
     "picamera2": ("camera/picamera2_camera.py",),
     "libcamera": ("camera/picamera2_camera.py",),
     "cv2": ("camera/v4l2.py", "screening/"),
+    "cryptography": ("screening/identity.py",),
     "numba": ("backends/cim/",),
     "click": ("cli/",),
     "paho": ("live/mqtt.py",),
