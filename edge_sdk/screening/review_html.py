@@ -41,7 +41,8 @@ aside { grid-area: side; border-left: 1px solid #c9d0d7; padding: .6rem; overflo
   box-shadow: 0 0 0 1px #fff }
 #facts { margin: 0; font-size: .9rem }
 nav { grid-area: low; display: grid; gap: .5rem;
-  grid-template-columns: repeat(3, 2fr) repeat(2, minmax(6.5rem, 1fr)); padding: .5rem .75rem; border-top: 1px solid #c9d0d7 }
+  grid-template-columns: repeat(3, 2fr) repeat(2, minmax(6.5rem, 1fr)); padding: .5rem .75rem;
+  border-top: 1px solid #c9d0d7 }
 nav button { min-height: 56px; font: 600 1.05rem/1.1 system-ui, sans-serif; border-radius: 6px;
   border: 2px solid #16191d; background: #fff; color: #16191d; padding: .2rem; min-width: 0;
   overflow-wrap: anywhere }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def rule(simulated: bool = True) -> SlideRule:
     return SlideRule(decision, 2000, flags, 0.95, 0.95, CLEAR, INFECTED)
 
 
+@functools.cache
 def record(
     flagged: int = 30,
     counted: int = 2100,
@@ -151,6 +153,7 @@ def write_pictures(r: SlideRecord, folder: Path) -> Path:
     return folder
 
 
+@functools.cache
 def every_outcome(language: str = "en") -> dict[str, SlideRecord]:
     """By name: each way that a slide's result can come out."""
     verdicts: tuple[Verdict, ...] = ("confirmed",) * 6 + ("rejected",) * 3 + ("unsure",) * 2
