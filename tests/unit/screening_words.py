@@ -10,7 +10,7 @@ WORDS = (
     r"阴性", r"诊断", r"确诊",
     r"falciparum", r"vivax", r"malariae", r"\bovale\b", r"knowlesi", r"恶性疟", r"间日疟",
     r"trophozo", r"schizont", r"schizonte", r"\bring stage", r"滋养体", r"裂殖体", r"环状体",
-    r"\bWHO\b", r"\bOMS\b", r"世界卫生组织",
+    r"(?-i:\bWHO\b)", r"(?-i:\bOMS\b)", r"世界卫生组织",
 )  # fmt: skip
 
 

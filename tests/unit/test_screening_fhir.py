@@ -36,7 +36,7 @@ def per_ul(data):
     return next(
         o
         for o in resources(data, "Observation")
-        if any(p.get("valueQuantity", {}).get("code") == "{#}/uL" for p in o["component"])
+        if any(p.get("valueQuantity", {}).get("code") == "{#}/uL" for p in o.get("component", []))
     )
 
 
