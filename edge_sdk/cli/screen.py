@@ -284,7 +284,10 @@ def status(session: str | None, as_json: bool, sessions: Path | None) -> None:
 @threads_option
 @sessions_option
 def replay(session: str, backend: str, threads: int, sessions: Path | None) -> None:
-    """Compute the result of SESSION again from its pictures; status 1 where it differs."""
+    """Count SESSION again from its pictures.
+
+    Ends with status 1, and says what differs, unless all agrees to the last cell.
+    """
     from edge_sdk.errors import DataError
     from edge_sdk.screening.reader import FieldReader
     from edge_sdk.screening.replay import replay as again
