@@ -60,7 +60,7 @@ def test_every_bundle_fits_the_standard_s_schemas(name, language):
         ("Observation", {"code": "51587-4"}),
         ("Observation", {"valueInteger": "many"}),
         ("Device", {"version": [{"type": {"text": "model"}}]}),
-        ("Provenance", {"agent": []}),
+        ("Provenance", {"recorded": "yesterday"}),
         ("Provenance", {"invented": 1}),
     ],
 )
