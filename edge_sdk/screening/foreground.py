@@ -44,7 +44,7 @@ def opencv() -> Any:
         import cv2
     except ImportError as e:
         raise BackendError(
-            f"OpenCV is not installed, which screening needs: pip install 'edge-sdk[screening]' ({e})"
+            f"OpenCV is not installed: pip install 'edge-sdk[screening]' ({e})"
         ) from e
     return cv2
 

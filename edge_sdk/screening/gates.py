@@ -30,6 +30,7 @@ Colour = tuple[float, float, float]
 Spectrum = npt.NDArray[np.complex64]
 
 _THUMBNAIL = (160, 120)
+_FLAT_TO_MEAN = 1.089  # power of noise alone: mean of its blocks over their 20th percentile
 _FINEST = 0.08  # waves a pixel of the thumbnail
 _STAIN_CELLS = 60  # are enough for the median colour
 _LEAST_CELLS = 5  # for a colour at all
@@ -54,8 +55,9 @@ class GateResult:
 @dataclass(frozen=True)
 class Limits:
     """sharpness: least share of the sharpest field's; light: of the empty slide, grey levels;
-    clipped: share of pixels at the upper end; cells: least number that counts; covered: largest share of the field; unsplit: largest share of
-    cells that may be several; overlap: largest peak of the phase correlation."""
+    clipped: share of pixels at the upper end; cells: least number that counts; covered: largest
+    share of the field; unsplit: largest share of cells that may be several; overlap: largest peak
+    of the phase correlation."""
 
     sharpness: float = 0.45
     light: tuple[float, float] = (100.0, 250.0)
@@ -63,7 +65,7 @@ class Limits:
     cells: int = 15
     covered: float = 0.85
     unsplit: float = 0.2
-    overlap: float = 0.22
+    overlap: float = 0.33
 
     def __post_init__(self) -> None:
         for name in ("sharpness", "clipped", "covered", "unsplit", "overlap"):
@@ -111,7 +113,7 @@ def sharpness(pixels: Pixels) -> float:
     bend = cv2.Laplacian(cv2.GaussianBlur(green, (0, 0), 0.5), cv2.CV_32F)
     size = (max(1, pixels.shape[1] // 16), max(1, pixels.shape[0] // 16))
     power = cv2.resize(bend * bend, size, interpolation=cv2.INTER_AREA)
-    return max(0.0, float(power.mean()) - float(np.percentile(power, 20)))
+    return max(0.0, float(power.mean()) - _FLAT_TO_MEAN * float(np.percentile(power, 20)))
 
 
 def spectrum(pixels: Pixels) -> Spectrum:
