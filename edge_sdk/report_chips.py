@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from edge_sdk.backends.cim.cost import CimCost
+from edge_sdk.backends.cim.kernel import short_names
 from edge_sdk.backends.cim.profile import CimProfile, evidence, leaves
 from edge_sdk.chips.results import ChipsResult, Point
 from edge_sdk.chips.settings import Setting, duration_text
@@ -98,6 +99,7 @@ def page(r: ChipsResult, cost: CimCost, profile: CimProfile) -> str:
     """HTML that needs nothing else."""
     title = f"{r.model} on {r.profile}"
     exact = ["-", f"{100 * r.ideal.accuracy:.2f}", "-", "-", "-", "-", _area(r.ideal.roc_auc), "-"]
+    names = short_names([m.name for m in cost.mapping.layers])
     rows = [("exact arithmetic", exact)]
     rows += [(setting_text(p.setting), _cells(r, p)) for p in r.points]
     body = [
@@ -111,7 +113,7 @@ def page(r: ChipsResult, cost: CimCost, profile: CimProfile) -> str:
         "those of the profile below. Nothing was measured on silicon.</p>",
         *(f"<p>{escape(line)}</p>" for line in notes(r)),
         '<div class="plots">',
-        *_plots(r),
+        *_plots(r, profile.adc.bits),
         "</div>",
         '<div class="wide">',
         html_table("Settings: mean over chips, and standard deviation between them", _HEADS, rows),
@@ -145,7 +147,7 @@ def page(r: ChipsResult, cost: CimCost, profile: CimProfile) -> str:
             ("how", "rows", "columns", "arrays", "use %", "reads", "ADC conversions"),
             [
                 (
-                    m.name,
+                    names[m.name],
                     (
                         m.how,
                         str(m.rows),
@@ -193,7 +195,7 @@ class _Line:
     points: tuple[tuple[str, float, float], ...]
 
 
-def _plots(r: ChipsResult) -> list[str]:
+def _plots(r: ChipsResult, adc_bits: int) -> list[str]:
     """Accuracy against each thing that varies, all else as at the first setting."""
     base = r.points[0].setting
     lines = []
@@ -203,7 +205,7 @@ def _plots(r: ChipsResult) -> list[str]:
         ("Accuracy against temperature", "degrees C", _same_but(base, "temperature_c"),
          lambda s: NOTHING if s.temperature_c is None else f"{s.temperature_c:g}"),
         ("Accuracy against converter bits", "ADC bits", _same_but(base, "adc_bits"),
-         lambda s: "profile" if s.adc_bits is None else str(s.adc_bits)),
+         lambda s: f"{adc_bits} (profile)" if s.adc_bits is None else str(s.adc_bits)),
         ("Accuracy against programming error", "% of the largest conductance",
          _same_but(base, "programming"),
          lambda s: "profile" if s.programming is None else f"{100 * s.programming:g}"),
@@ -211,7 +213,7 @@ def _plots(r: ChipsResult) -> list[str]:
     for title, axis, differs, said in kinds:
         found = tuple(
             (said(p.setting), 100 * p.accuracy, 100 * p.accuracy_sd)
-            for p in r.points
+            for p in sorted(r.points, key=lambda p: p.setting.adc_bits or adc_bits)
             if differs(p.setting)
         )
         if len(found) > 1:

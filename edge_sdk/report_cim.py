@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edge_sdk.backends.cim.cost import PARTS, CimCost
 from edge_sdk.backends.cim.cross_prediction import Prediction, cross_predictions
+from edge_sdk.backends.cim.kernel import short_names
 from edge_sdk.backends.cim.mapping import Mapping
 from edge_sdk.backends.cim.profile import (
     CimProfile,
@@ -84,9 +85,10 @@ def mode_lines(profile: CimProfile) -> list[str]:
 
 def mapping_table(mapping: Mapping) -> str:
     """A row per layer with weights, and their sum. Counts are per image."""
+    names = short_names([m.name for m in mapping.layers])
     rows = [
         [
-            m.name,
+            names[m.name],
             m.how,
             f"{m.rows} x {m.columns}",
             f"{m.row_blocks} x {m.column_blocks}" if m.arrays else NOTHING,

@@ -19,7 +19,7 @@ from edge_sdk.backends.cim.chip import Chip
 from edge_sdk.backends.cim.converters import AdcRanges
 from edge_sdk.backends.cim.cost import CimCost, cost_of_network
 from edge_sdk.backends.cim.deployed import Deployed
-from edge_sdk.backends.cim.kernel import Kernel
+from edge_sdk.backends.cim.kernel import Kernel, short_names
 from edge_sdk.backends.cim.profile import CimProfile
 from edge_sdk.backends.cim.sums import exact_sums
 from edge_sdk.errors import UsageError
@@ -150,7 +150,7 @@ def plan(
 
 def sensitivity_text(layers: Sequence[LayerLoss], kept: Plan | None = None) -> str:
     """A table for the terminal; losses in points of 100, energies estimated."""
-    names = [_shown(x.name) for x in layers]
+    names = list(short_names([x.name for x in layers]).values())
     width = max(len("layer"), *map(len, names))
     by = "changed" if layers[0].loss.lost is None else "lost"
     lines = [f"{'layer':{width}}  {by:>7}     +-  changed  array uJ  digital uJ"]
@@ -169,11 +169,6 @@ def sensitivity_text(layers: Sequence[LayerLoss], kept: Plan | None = None) -> s
             f"{kept.before_uj:.2f} (estimated); budget {outcome}"
         )
     return "\n".join(lines)
-
-
-def _shown(name: str) -> str:
-    """The converter names a layer by all that was fused into it, each with its path."""
-    return "/".join(name.split(";")[0].split("/")[-2:])
 
 
 def _on_arrays(kernels: Sequence[Kernel], profile: CimProfile) -> list[Kernel]:

@@ -19,7 +19,7 @@ from edge_sdk import metrics
 from edge_sdk.backends.cim.chip import Chip, calibrated, needs_images
 from edge_sdk.backends.cim.converters import AdcRanges
 from edge_sdk.backends.cim.deployed import Deployed, open_deployed
-from edge_sdk.backends.cim.kernel import Accumulate
+from edge_sdk.backends.cim.kernel import Accumulate, short_names
 from edge_sdk.backends.cim.mapping import map_network, require_fit
 from edge_sdk.backends.cim.profile import CimProfile, load_cim_profile
 from edge_sdk.backends.cim.sums import exact_sums
@@ -71,11 +71,7 @@ def run_chips(request: ChipsRequest, progress: Progress = silent) -> ChipsResult
             time_s=setting.time_s,
             temperature_c=setting.temperature_c,
         )
-    if unknown := sorted(set(request.digital) - {k.name for k in deployed.kernels}):
-        names = ", ".join(k.name for k in deployed.kernels)
-        raise UsageError(
-            f"--digital {unknown[0]} is no layer with weights of {model.name}: {names}"
-        )
+    digital = _whole_names(request.digital, model.name, [k.name for k in deployed.kernels])
     judged = judged_images(
         model, deployed.input, request.data, request.split_file, request.images, progress
     )
@@ -94,7 +90,7 @@ def run_chips(request: ChipsRequest, progress: Progress = silent) -> ChipsResult
         profile=profile,
         judged=judged,
         ideal=ideal[0],
-        digital=frozenset(request.digital),
+        digital=frozenset(digital),
         ranges=_ranges(profile, deployed, settings, calibration, progress),
         compensate_drift=request.compensate_drift,
     )
@@ -121,6 +117,18 @@ def run_chips(request: ChipsRequest, progress: Progress = silent) -> ChipsResult
     )
 
 
+def _whole_names(given: Sequence[str], model: str, names: Sequence[str]) -> list[str]:
+    """Layers by the names in the file, or by the short ones that tables print."""
+    short = short_names(names)
+    whole = {name: name for name in names} | {short[name]: name for name in names}
+    if unknown := sorted(set(given) - set(whole)):
+        raise UsageError(
+            f"--digital {unknown[0]} is no layer with weights of {model}: "
+            f"{', '.join(short.values())}"
+        )
+    return [whole[name] for name in given]
+
+
 def _identity(request: ChipsRequest, bench: Bench, calibration: Any) -> dict[str, Any]:
     return {
         "format": 1,
@@ -129,7 +137,7 @@ def _identity(request: ChipsRequest, bench: Bench, calibration: Any) -> dict[str
         "data": bench.judged.name,
         "images": len(bench.judged.truth),
         "calibration_images": 0 if calibration is None else len(calibration),
-        "digital": sorted(request.digital),
+        "digital": sorted(bench.digital),
         "compensate_drift": request.compensate_drift,
     }
 

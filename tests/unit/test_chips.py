@@ -11,6 +11,7 @@ import pytest
 
 from edge_sdk.backends.cim.cost import cost_of_network
 from edge_sdk.backends.cim.deployed import open_deployed
+from edge_sdk.backends.cim.kernel import short_names
 from edge_sdk.backends.cim.profile import load_cim_profile
 from edge_sdk.chips.results import Row, points_of
 from edge_sdk.chips.rows import RowsFile, missing
@@ -213,3 +214,19 @@ def test_the_command_prints_what_a_model_takes_and_costs(model: Path, data: Path
     said = json.loads(found.stdout)
     assert said["experiment"]["points"][0]["chips"] == 1
     assert said["cost"]["total_uj"] > 0
+
+
+def test_layers_are_named_by_what_tells_them_apart() -> None:
+    names = ["net/a/Relu6;net/a/conv;net/a/bn", "net/b/Relu6;x", "net/c/MatMul"]
+    assert short_names(names) == dict(zip(names, ("a/Relu6", "b/Relu6", "c/MatMul"), strict=True))
+    assert short_names(["a;1", "a;2"]) == {"a;1": "a;1", "a;2": "a;2"}
+    assert short_names(["conv", "dense"]) == {"conv": "conv", "dense": "dense"}
+    assert short_names([]) == {}
+
+
+def test_layers_are_kept_digital_by_short_names_too(model: Path, data: Path, others: Path) -> None:
+    names = [k.name for k in open_deployed(model).kernels]
+    short = tuple(short_names(names).values())
+    r = run_chips(ChipsRequest(model, NOISY, data, chips=1, calibration=others, digital=short))
+    assert r.points[0].agreement == 1
+    assert short_names(names)[names[0]] != names[0]

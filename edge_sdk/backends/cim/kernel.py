@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,6 +56,16 @@ class Kernel:
     def mult_adds(self) -> int:
         """Per image."""
         return math.prod((*self.weights.shape, *self.positions))
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Names to read, by name: what converters join with ';' and every name begins with is left
+    out; a name that would not be unique then stays whole."""
+    first = [name.split(";")[0] for name in names]
+    shared = os.path.commonprefix([n.rpartition("/")[0] + "/" for n in first])
+    shared = shared[: shared.rfind("/") + 1]
+    short = [n.removeprefix(shared) for n in first]
+    return {name: s if short.count(s) == 1 else name for name, s in zip(names, short, strict=True)}
 
 
 # Sums of weight * input, both minus their zeros, from levels (N, h, w, in) or (N, in): integers in
