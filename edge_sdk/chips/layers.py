@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edge_sdk.backends.cim.chip import calibrated, needs_images
 from edge_sdk.backends.cim.cost import cost_of_network
 from edge_sdk.backends.cim.deployed import open_deployed
-from edge_sdk.backends.cim.kernel import Accumulate
+from edge_sdk.backends.cim.kernel import Accumulate, short_names
 from edge_sdk.backends.cim.profile import load_cim_profile
 from edge_sdk.chips.images import Levels, calibration_images, judged_images, probabilities
 from edge_sdk.chips.plan import (
@@ -48,7 +48,9 @@ class Sensitivity:
             lines.append(
                 f"run as planned: {100 * loss.judged_by:.2f} +- {100 * loss.sd:.2f} points lost"
             )
-            lines.append(f"judge it with --digital {','.join(self.plan.digital) or '(no layer)'}")
+            short = short_names([x.name for x in self.layers])
+            named = ",".join(short[name] for name in self.plan.digital)
+            lines.append(f"judge it with --digital {named or '(no layer)'}")
         return "\n".join(lines)
 
 

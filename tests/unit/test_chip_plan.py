@@ -150,7 +150,7 @@ def test_an_energy_budget_takes_what_fits():
 def test_the_table_names_what_stays_digital():
     text = sensitivity_text(LAYERS, plan(LAYERS, COST, most_uj=9.0))
     long = replace(LAYERS[0], name="net_1/block_1/Relu6;net_1/block_1/bn/add_1")
-    assert "\nblock_1/Relu6     3.00   0.00" in sensitivity_text([long])
+    assert "\nnet_1/block_1/Relu6     3.00   0.00" in sensitivity_text([long])
     assert "a         3.00   0.00     3.00     1.000       4.000\n" in text
     assert "c         0.10" in text
     assert text.count("kept digital") == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -61,10 +60,12 @@ class Kernel:
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """Names to read, by name: what converters join with ';' and every name begins with is left
     out; a name that would not be unique then stays whole."""
-    first = [name.split(";")[0] for name in names]
-    shared = os.path.commonprefix([n.rpartition("/")[0] + "/" for n in first])
-    shared = shared[: shared.rfind("/") + 1]
-    short = [n.removeprefix(shared) for n in first]
+    first = [name.split(";")[0].split("/") for name in names]
+    shared = 0
+    if len(first) > 1:
+        while all(len(n) > shared + 1 and n[shared] == first[0][shared] for n in first):
+            shared += 1
+    short = ["/".join(n[shared:]) for n in first]
     return {name: s if short.count(s) == 1 else name for name, s in zip(names, short, strict=True)}
 
 
