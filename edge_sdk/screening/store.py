@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -324,8 +325,7 @@ class Store:
             yield
 
     def problems(self) -> tuple[str, ...]:
-        """What of the database's structure, its audit chain, its rows and its pictures' hashes is
-        not as it was written; nothing for a whole session."""
+        """What is not as it was written (see verify.py); nothing for a whole session."""
         from edge_sdk.screening.verify import store_problems
 
         return store_problems(self)
@@ -396,6 +396,4 @@ def _json(text: str, where: str) -> Any:
 
 
 def bytes_hash(data: bytes) -> str:
-    from hashlib import sha256
-
     return sha256(data).hexdigest()
