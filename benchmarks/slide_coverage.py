@@ -120,7 +120,10 @@ def with_sites(rng: np.random.Generator, slides: int) -> str:
                 f"{missed / slides:.1%}", f"{flagged / slides:.1%}",
             ])  # fmt: skip
     heads = ["FPR", "rho", "told", "parasitaemia", "covered", "above the interval", "flagged"]
-    return table(heads, rows) + "\n5,000 cells; sensitivity known as 950 of 1,000, which is its true value"
+    return (
+        table(heads, rows)
+        + "\n5,000 cells; sensitivity known as 950 of 1,000, which is its true value"
+    )
 
 
 def draw_site(rng: np.random.Generator, f: float, rho: float, told: float) -> CellRate:

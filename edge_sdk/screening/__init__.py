@@ -1,1 +1,4 @@
-"""Screening of thin smears: cells, gates, counts. A screening aid for research, not a medical device."""
+"""Screening of thin smears: cells, gates, counts, sessions, reports.
+
+A screening aid for research, not a medical device.
+"""

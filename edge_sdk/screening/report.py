@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edge_sdk.errors import DataError
+from edge_sdk.errors import DataError, UsageError
 from edge_sdk.files import sha256, whole_folder
 from edge_sdk.screening.fhir import bundle
 from edge_sdk.screening.record import SlideRecord
@@ -33,8 +33,10 @@ def write_report(record: SlideRecord, folder: Path) -> Path:
     folder it lies in is the session's. Pictures that were purged are left out of the page, which
     says so.
 
-    Raises UsageError for a language without texts, DataError for a picture that is none or lies
+    Raises UsageError for a folder that is a session itself, or a language without texts, DataError for a picture that is none or lies
     outside the folder."""
+    if (folder / "session.db").exists():
+        raise UsageError(f"{folder} is a session: its report goes into a folder in it")
     pictures = read_pictures(record, folder.parent)
     with whole_folder(folder, replace=True) as new:
         (new / CELLS).write_text(cells_csv(record), encoding="utf-8", newline="")
