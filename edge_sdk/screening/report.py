@@ -33,8 +33,8 @@ def write_report(record: SlideRecord, folder: Path) -> Path:
     folder it lies in is the session's. Pictures that were purged are left out of the page, which
     says so.
 
-    Raises UsageError for a folder that is a session itself, or a language without texts, DataError for a picture that is none or lies
-    outside the folder."""
+    Raises UsageError for a folder that is a session itself, or a language without texts,
+    DataError for a picture that is none or lies outside the folder."""
     if (folder / "session.db").exists():
         raise UsageError(f"{folder} is a session: its report goes into a folder in it")
     pictures = read_pictures(record, folder.parent)
