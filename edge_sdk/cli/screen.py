@@ -361,6 +361,35 @@ def calibrate_site(
     click.echo(f"{out}: site {found.site}, {len(found.slides)} slides")
 
 
+@screen.command("rule")
+@click.argument("model", type=PATH)
+@click.option("--data", required=True, type=PATH, help="Labelled cells with patients.")
+@click.option(
+    "--split-file", required=True, type=PATH, help="The training's split.csv: its validation part."
+)
+@click.option("--positive", default="Parasitized", show_default=True, help="Label to be found.")
+@click.option("--cells", default=2000, show_default=True, type=click.IntRange(100), help="A slide.")
+@backend_option
+def rule(model: Path, backend: str, **given: Any) -> None:
+    """Choose when artifact MODEL flags a cell, and a slide.
+
+    From which probability a cell is flagged, and from how many flags a slide of --cells cells; on
+    validation patients alone, kept in the manifest for every session with this model.
+    """
+    from edge_sdk.evaluate.slide_rule import make_rule
+
+    with Bars() as bars:
+        r = make_rule(model, backend=backend, progress=bars, **given)
+    click.echo(
+        f"{model}: a cell is flagged from {r.decision.threshold:.4g} on, a slide of {r.cells:,} "
+        f"cells from {r.flags} flags on (specificity {r.specificity:g})"
+    )
+    for name, rate in (("clear", r.clear), ("infected", r.infected)):
+        click.echo(
+            f"{name} cells: {rate.flagged:,} of {rate.counted:,} flagged (fitted across patients)"
+        )
+
+
 @screen.command("verify")
 @click.argument("session")
 @click.option("--site-key", type=PATH, help="Also check that it opens the identifiers.")

@@ -116,8 +116,8 @@ def _rule(sessions: Path, new: NewSession, progress: Progress) -> SlideRule:
     if new.camera != "simulated":
         raise ArtifactError(
             f"{new.artifact.path} has no slide rule in its manifest: thresholds are chosen on "
-            "validation patients (edge_sdk.screening.thresholds) before slides are screened with "
-            "it; --camera simulated takes a rule from drawings"
+            "validation patients before slides are screened with it (edge-sdk screen rule); "
+            "--camera simulated takes a rule from drawings"
         )
     return drawn_rule(new.artifact, sessions / f".drawn-rule-{m.sha256[:12]}.json", progress)
 
