@@ -21,6 +21,7 @@ from edge_sdk.cli import (
     keys,
     profiles,
     screen,
+    screen_site,
     train,
 )
 from edge_sdk.errors import EdgeError
@@ -54,6 +55,8 @@ def cli(debug: bool) -> None:
 
 for command in COMMANDS:
     cli.add_command(command)
+for command in screen_site.SITE_COMMANDS:
+    screen.screen.add_command(command)
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ sessions_option = click.option(
 operator_option = click.option("--operator", help="Who does it, for the log [the session's].")
 
 
-def _folder(sessions: Path | None, session: str) -> Path:
+def session_at(sessions: Path | None, session: str) -> Path:
     from edge_sdk.screening.session import session_folder
 
     return session_folder(sessions or _sessions(), session)
@@ -152,7 +152,7 @@ def capture(
     from edge_sdk.screening.state import after
     from edge_sdk.screening.store import Store
 
-    with Store(_folder(sessions, session), write=True) as store:
+    with Store(session_at(sessions, session), write=True) as store:
         _label(store)
         who = operator or store.settings.operator
         after(store.state, "capture", store.settings.session)
@@ -201,17 +201,25 @@ def _step_line(store: Store, step: Any) -> str:
     metavar="CELL=WORD",
     help="confirmed, rejected, unsure or none, as 3=confirmed; may be repeated.",
 )
+@click.option("--page", is_flag=True, help="Judge them on a page in the browser, until it is done.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Of --page [any free one].")
 @operator_option
 @sessions_option
 def review(
-    session: str, verdicts: tuple[str, ...], operator: str | None, sessions: Path | None
+    session: str,
+    verdicts: tuple[str, ...],
+    page: bool,
+    port: int,
+    operator: str | None,
+    sessions: Path | None,
 ) -> None:
     """List the flagged cells of SESSION, the most probable first, and judge them."""
-    from edge_sdk.screening.review import set_verdict, to_review
+    from edge_sdk.screening.review import review_cells, set_verdict, to_review
+    from edge_sdk.screening.review_page import Verdicts, served
     from edge_sdk.screening.session import result_of
     from edge_sdk.screening.store import Store
 
-    with Store(_folder(sessions, session), write=True) as store:
+    with Store(session_at(sessions, session), write=True) as store:
         _label(store)
         who = operator or store.settings.operator
         for text in verdicts:
@@ -219,6 +227,15 @@ def review(
             if not cell.isascii() or not cell.isdigit() or not word:
                 raise UsageError(f"--verdict '{text}' must be CELL=WORD, as 3=confirmed")
             set_verdict(store, int(cell), None if word == "none" else word, who)
+        if page:
+
+            def apply(given: Verdicts) -> None:
+                for cell, verdict in given.items():
+                    set_verdict(store, cell, verdict, who)
+
+            with served(review_cells(store), apply, port) as on_page:
+                click.echo(f"open {on_page.address} on this computer; ends when the review does")
+                on_page.run()
         for c in to_review(store):
             place = f"field {c.field} at {c.box[0]},{c.box[1]}"
             picture = store.folder / c.thumbnail
@@ -236,7 +253,7 @@ def report(session: str, operator: str | None, sessions: Path | None) -> None:
     from edge_sdk.screening.session import result_of
     from edge_sdk.screening.store import Store
 
-    with Store(_folder(sessions, session), write=True) as store:
+    with Store(session_at(sessions, session), write=True) as store:
         _label(store)
         for path in write(store, operator or store.settings.operator):
             click.echo(str(path))
@@ -255,7 +272,7 @@ def status(session: str | None, as_json: bool, sessions: Path | None) -> None:
     from edge_sdk.screening.store import Store
 
     root = sessions or _sessions()
-    folders = [_folder(sessions, session)] if session else [root / s for s in session_ids(root)]
+    folders = [session_at(sessions, session)] if session else [root / s for s in session_ids(root)]
     for folder in folders:
         try:
             with Store(folder, write=False) as store:
@@ -293,7 +310,7 @@ def replay(session: str, backend: str, threads: int, sessions: Path | None) -> N
     from edge_sdk.screening.replay import replay as again
     from edge_sdk.screening.store import Store
 
-    with Store(_folder(sessions, session), write=False) as store:
+    with Store(session_at(sessions, session), write=False) as store:
         _label(store)
         with FieldReader(store.settings, backend=backend, threads=threads) as reader:
             found = again(store, reader)
@@ -317,7 +334,7 @@ def export(session: str, out: Path, form: str, no_pictures: bool, sessions: Path
     from edge_sdk.screening.export import export as write
     from edge_sdk.screening.store import Store
 
-    with Store(_folder(sessions, session), write=True) as store:
+    with Store(session_at(sessions, session), write=True) as store:
         _label(store)
         found = write(store, out, form, pictures=not no_pictures)
     click.echo(f"{found}  {out}")
@@ -332,62 +349,11 @@ def purge(session: str, yes: bool, operator: str | None, sessions: Path | None) 
     """Remove pictures, counts and identifiers of SESSION; its audit log stays."""
     from edge_sdk.screening.store import Store
 
-    with Store(_folder(sessions, session), write=True) as store:
+    with Store(session_at(sessions, session), write=True) as store:
         if not yes:
             click.confirm(f"Remove all but the audit log of {store.settings.session}?", abort=True)
         store.purge(operator or store.settings.operator)
         click.echo(f"{store.settings.session} purged; its audit log stays in {store.folder}")
-
-
-@screen.command("calibrate-site")
-@click.argument("sessions_given", metavar="SESSION...", nargs=-1, required=True)
-@click.option("--site", required=True, help="The site's name.")
-@click.option("--out", required=True, type=PATH, help="File to write, for `new --calibration`.")
-@sessions_option
-def calibrate_site(
-    sessions_given: tuple[str, ...], site: str, out: Path, sessions: Path | None
-) -> None:
-    """Calibrate a site from sessions on 3 or more known-clear slides.
-
-    SESSIONS_GIVEN are their ids; their raw counts say how often clear cells are flagged here.
-    """
-    from edge_sdk.screening.calibration import calibrate_from
-
-    folders = [_folder(sessions, s) for s in sessions_given]
-    found, odd = calibrate_from(site, folders, out)
-    for slide in found.slides:
-        mark = "  stands out: look at it again" if slide.name in odd else ""
-        click.echo(f"{slide.name}  {slide.flagged:,} of {slide.counted:,} flagged{mark}")
-    click.echo(f"{out}: site {found.site}, {len(found.slides)} slides")
-
-
-@screen.command("rule")
-@click.argument("model", type=PATH)
-@click.option("--data", required=True, type=PATH, help="Labelled cells with patients.")
-@click.option(
-    "--split-file", required=True, type=PATH, help="The training's split.csv: its validation part."
-)
-@click.option("--positive", default="Parasitized", show_default=True, help="Label to be found.")
-@click.option("--cells", default=2000, show_default=True, type=click.IntRange(100), help="A slide.")
-@backend_option
-def rule(model: Path, backend: str, **given: Any) -> None:
-    """Choose when artifact MODEL flags a cell, and a slide.
-
-    From which probability a cell is flagged, and from how many flags a slide of --cells cells; on
-    validation patients alone, kept in the manifest for every session with this model.
-    """
-    from edge_sdk.evaluate.slide_rule import make_rule
-
-    with Bars() as bars:
-        r = make_rule(model, backend=backend, progress=bars, **given)
-    click.echo(
-        f"{model}: a cell is flagged from {r.decision.threshold:.4g} on, a slide of {r.cells:,} "
-        f"cells from {r.flags} flags on (specificity {r.specificity:g})"
-    )
-    for name, rate in (("clear", r.clear), ("infected", r.infected)):
-        click.echo(
-            f"{name} cells: {rate.flagged:,} of {rate.counted:,} flagged (fitted across patients)"
-        )
 
 
 @screen.command("verify")
@@ -400,7 +366,7 @@ def verify(session: str, site_key: Path | None, sessions: Path | None) -> None:
     from edge_sdk.screening.identity import read_key, unseal
     from edge_sdk.screening.store import Store
 
-    with Store(_folder(sessions, session), write=False) as store:
+    with Store(session_at(sessions, session), write=False) as store:
         problems = store.problems()
         if site_key is not None:
             names = unseal(store.settings.session, store.sealed(), read_key(site_key))
@@ -411,13 +377,3 @@ def verify(session: str, site_key: Path | None, sessions: Path | None) -> None:
     if problems:
         raise DataError(f"session {session}: {len(problems)} problems")
     click.echo(f"whole: {length} audit entries, the last has {head}")
-
-
-@screen.command("key")
-@click.argument("file", type=PATH)
-def key(file: Path) -> None:
-    """Make the site's key FILE, which identifiers are encrypted with."""
-    from edge_sdk.screening.identity import new_key
-
-    found = new_key(file)
-    click.echo(f"{file}  key {found}: keep a copy in a safe place; without it nothing opens")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 from edge_sdk.errors import UsageError, unknown_name
 from edge_sdk.ondevice import disk
 from edge_sdk.screening.database import full_disk
 from edge_sdk.screening.record import VERDICTS, FlaggedCell, Verdict
+from edge_sdk.screening.review_page import ReviewCells
 from edge_sdk.screening.session import encode_picture, read_picture
 from edge_sdk.screening.state import after
 from edge_sdk.screening.store import Store
@@ -29,6 +32,32 @@ def set_verdict(store: Store, cell: int, verdict: str | None, operator: str) -> 
         raise UsageError(unknown_name("verdict", verdict, VERDICTS))
     known: Verdict | None = next((v for v in VERDICTS if v == verdict), None)
     store.set_verdict(cell, known, operator)
+
+
+def review_cells(store: Store) -> ReviewCells:
+    """What the review page shows of a session. Raises as `to_review` does."""
+    cells = to_review(store)
+    images = {f.number: f.image for f in store.fields()}
+
+    def field(number: int) -> bytes | None:
+        name = images.get(number)
+        path = store.folder / name if name else None
+        return path.read_bytes() if path and path.is_file() else None
+
+    return ReviewCells(
+        cells=cells,
+        thumbnails={c.number: (store.folder / c.thumbnail).read_bytes() for c in cells},
+        sizes={n: size for n in {c.field for c in cells} if (size := _size(field(n)))},
+        field=field,
+        simulated=store.settings.simulated,
+        language=store.settings.language,
+    )
+
+
+def _size(picture: bytes | None) -> tuple[int, int] | None:
+    from PIL import Image
+
+    return None if picture is None else Image.open(io.BytesIO(picture)).size
 
 
 def make_thumbnails(store: Store) -> None:
