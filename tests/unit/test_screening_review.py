@@ -66,5 +66,5 @@ def test_a_verdict_on_the_page_is_in_the_session(tmp_path: Path, monkeypatch: ob
     assert not thread.is_alive()
     assert ended[0].exit_code == 0, ended[0].output
     assert re.search(r"^ +1 [\d.]+ confirmed", ended[0].output, re.MULTILINE)
-    with Store(folder) as store:
+    with Store(folder, write=False) as store:
         assert {c.number: c.verdict for c in store.cells()}[1] == "confirmed"
