@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,6 +70,15 @@ def answer_record(answer: Answer, top: int, threshold: float) -> dict[str, Any]:
     return record
 
 
+def _let_go(stream: TextIO) -> None:
+    """What is left in the stream's buffer goes nowhere: at its end Python would try once more,
+    fail, and replace the exit code."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 class Lines:
     """One line an answer, written whole and at once. Raises EdgeError where nobody reads any more
     or the disk behind it is full."""
@@ -93,6 +104,7 @@ class Lines:
             self._stream.flush()
         except (OSError, ValueError) as e:
             why = getattr(e, "strerror", None) or e
+            _let_go(self._stream)
             raise EdgeError(f"the answers cannot be written to standard output: {why}") from e
 
     def _text(self, answer: Answer) -> str:
