@@ -34,10 +34,6 @@ class Simulated:
     ratio: Array
     distance: Array
 
-    @property
-    def mean_error(self) -> float:
-        return float(np.abs(self.ratio - 1).mean())
-
 
 def mult_adds(X: Array) -> Array:
     """Millions of Mult-Adds, with those a tile adds, from rows of FEATURES."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_sdk.backends.cim.chip import calibrated, needs_images
+from edge_sdk.backends.cim.chip import needs_images
 from edge_sdk.backends.cim.cost import cost_of_network
-from edge_sdk.backends.cim.deployed import open_deployed
-from edge_sdk.backends.cim.kernel import Accumulate, short_names
+from edge_sdk.backends.cim.deployed import converter_ranges, open_deployed
+from edge_sdk.backends.cim.kernel import short_names
 from edge_sdk.backends.cim.profile import load_cim_profile
 from edge_sdk.chips.images import Levels, calibration_images, judged_images, probabilities
 from edge_sdk.chips.plan import (
@@ -92,11 +92,7 @@ def layer_sensitivity(
             request.calibration_images, progress, "validation",
         )  # fmt: skip
         assert images is not None  # a split file is given
-
-        def run(sums: Accumulate) -> None:
-            deployed.run(images, sums, ())
-
-        ranges = calibrated(profile, deployed.kernels, run)
+        ranges = converter_ranges(deployed, profile, images)
 
     def calls(raw: Levels) -> Levels:
         found: Levels = probabilities(model, deployed.output, raw).argmax(1)

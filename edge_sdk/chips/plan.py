@@ -193,8 +193,7 @@ def _loss(trial: Trial, ideal: npt.NDArray[np.int64], digital: frozenset[str]) -
             ranges=trial.ranges,
             compensate_drift=trial.compensate_drift,
         )
-        exact = frozenset(k.name for k in trial.deployed.kernels if chip.is_digital(k))
-        calls = trial.calls(trial.deployed.run(trial.levels, chip, exact))
+        calls = trial.calls(trial.deployed.run(trial.levels, chip, chip.exact))
         changed.append(float((calls != ideal).mean()))
         if trial.truth is not None:
             lost.append(float((ideal == trial.truth).mean() - (calls == trial.truth).mean()))

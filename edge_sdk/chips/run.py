@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_sdk import metrics
-from edge_sdk.backends.cim.chip import Chip, calibrated, needs_images
+from edge_sdk.backends.cim.chip import Chip, needs_images
 from edge_sdk.backends.cim.converters import AdcRanges
-from edge_sdk.backends.cim.deployed import Deployed, open_deployed
-from edge_sdk.backends.cim.kernel import Accumulate, short_names
+from edge_sdk.backends.cim.deployed import Deployed, converter_ranges, open_deployed
+from edge_sdk.backends.cim.kernel import short_names
 from edge_sdk.backends.cim.mapping import map_network, require_fit
 from edge_sdk.backends.cim.profile import CimProfile, load_cim_profile
 from edge_sdk.backends.cim.sums import exact_sums
@@ -166,10 +166,7 @@ def _ranges(
                 "--split-file of a training"
             )
 
-        def run(sums: Accumulate) -> None:
-            deployed.run(calibration, sums, ())
-
-        found[bits] = calibrated(described, deployed.kernels, run)
+        found[bits] = converter_ranges(deployed, described, calibration)
     progress("calibrate converters", len(needed), len(needed))
     return found
 
@@ -188,7 +185,7 @@ def one_chip(bench: Bench, setting: Setting, seed: int) -> Row:
         ranges=bench.ranges[setting.adc_bits],
         compensate_drift=bench.compensate_drift,
     )
-    exact = frozenset(k.name for k in kernels if chip.is_digital(k))
+    exact = chip.exact
     raw = []
     for chunk, first in enumerate(range(0, len(bench.judged.levels), CHUNK)):
         chip.new_reads(chunk)

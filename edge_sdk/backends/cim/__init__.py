@@ -53,9 +53,8 @@ class CimBackend:
         BackendError without the `cim` extra, ModelError for a file that is not run here."""
         del name
         require_extra()
-        from edge_sdk.backends.cim.chip import Chip, calibrated, needs_images
-        from edge_sdk.backends.cim.deployed import open_deployed
-        from edge_sdk.backends.cim.kernel import Accumulate
+        from edge_sdk.backends.cim.chip import Chip, needs_images
+        from edge_sdk.backends.cim.deployed import converter_ranges, open_deployed
         from edge_sdk.backends.cim.mapping import map_network, require_fit
         from edge_sdk.backends.cim.profile import cim_profile_names, load_cim_profile
 
@@ -76,11 +75,7 @@ class CimBackend:
                 "converters are calibrated on images: give --chip-images DIR"
             )
         if calibration is not None:
-
-            def run(sums: Accumulate) -> None:
-                deployed.run(calibration, sums, ())
-
-            ranges = calibrated(described, deployed.kernels, run)
+            ranges = converter_ranges(deployed, described, calibration)
         self.chip = Chip(
             described,
             deployed.kernels,
@@ -91,7 +86,7 @@ class CimBackend:
             ranges=ranges,
             compensate_drift=compensate_drift,
         )
-        self._exact = frozenset(k.name for k in deployed.kernels if self.chip.is_digital(k))
+        self._exact = self.chip.exact
         self._run = deployed.run
         self.input, self.output = deployed.input, deployed.output
         self.version = f"{described.name}, chip {seed}"

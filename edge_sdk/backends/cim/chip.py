@@ -79,6 +79,11 @@ class Chip:
         beside = kernel.kind == "depthwise" and profile.layers.depthwise == "digital"
         return beside or profile.chip.paradigm == "digital" or kernel.name in self.digital
 
+    @property
+    def exact(self) -> frozenset[str]:
+        """The names of the layers whose sums are exact."""
+        return frozenset(k.name for k in self.kernels if self.is_digital(k))
+
     def __call__(self, kernel: Kernel, levels: Levels) -> Levels:
         if self.is_digital(kernel):
             return exact_sums(kernel, levels)

@@ -13,9 +13,12 @@ import numpy as np
 
 from edge_sdk import integer_model as integer
 from edge_sdk.backends.base import TensorSpec
+from edge_sdk.backends.cim.chip import calibrated
+from edge_sdk.backends.cim.converters import AdcRanges
 from edge_sdk.backends.cim.execute import run as run_network
 from edge_sdk.backends.cim.kernel import Accumulate, Kernel, Kind, Levels
 from edge_sdk.backends.cim.network import read_network
+from edge_sdk.backends.cim.profile import CimProfile
 from edge_sdk.backends.cim.sums import exact_sums
 from edge_sdk.preprocess import Quantisation
 
@@ -39,6 +42,15 @@ def open_deployed(path: Path) -> Deployed:
     Raises ModelError for a file that is neither, is not quantised, or holds an operator that is
     not executed here."""
     return _integer_network(path) if path.is_dir() else _tflite(path)
+
+
+def converter_ranges(deployed: Deployed, profile: CimProfile, levels: Levels) -> AdcRanges:
+    """The converters' ranges of a model on a chip, from images' levels (see chip.calibrated)."""
+
+    def run(sums: Accumulate) -> None:
+        deployed.run(levels, sums, ())
+
+    return calibrated(profile, deployed.kernels, run)
 
 
 def _tflite(path: Path) -> Deployed:
