@@ -44,15 +44,19 @@ class Edges:
     dy: Plane
     weight: Plane
 
-    def every(self, step: int) -> Edges:
-        return Edges(*(a[::step] for a in (self.x, self.y, self.dx, self.dy, self.weight)))
+    def halved(self, step: int) -> Edges:
+        """Every step-th one, in a picture of half the size."""
+        half = np.float32(0.5)
+        x, y = self.x[::step] * half, self.y[::step] * half
+        return Edges(x, y, self.dx[::step], self.dy[::step], self.weight[::step])
 
 
 def find_edges(cv2: Any, ground: Foreground) -> Edges:
     smooth = cv2.GaussianBlur(ground.density, (0, 0), 1.0)
     gx, gy = cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1)
     steep = cv2.magnitude(gx, gy)
-    where = np.flatnonzero(steep > _STEEP * ground.typical)
+    # A slope is several pixels wide: every second one tells as much.
+    where = np.flatnonzero(steep > _STEEP * ground.typical)[::2]
     size = steep.ravel()[where]
     y, x = np.divmod(where.astype(np.int32), np.int32(steep.shape[1]))
     weight = np.minimum(size / np.float32(_STEEPEST * ground.typical), np.float32(1.0))
@@ -96,12 +100,11 @@ def find_diameter(cv2: Any, ground: Foreground) -> float | None:
     if not tops.size:
         return None
     guess = 2.0 * float(np.average(tops, weights=tops))
-    edges = find_edges(cv2, ground).every(4)
+    edges = find_edges(cv2, ground).halved(2)
+    shape = ((depth.shape[0] + 1) // 2, (depth.shape[1] + 1) // 2)
     tried = guess * _TRIED
     # A full circle's votes grow with its radius, their blur's area with its square.
-    told = [
-        float(np.percentile(vote(cv2, edges, depth.shape, d / 2, (1.0,)), 99)) * d for d in tried
-    ]
+    told = [float(np.percentile(vote(cv2, edges, shape, d / 4, (1.0,)), 99)) * d for d in tried]
     best = int(np.argmax(told))
     if told[best] <= 0:
         return guess
@@ -114,35 +117,36 @@ def find_seeds(
 ) -> list[Seed]:
     """depth: float32 (h, w), distance transform of `filled`; the highest score comes first."""
     votes = vote(cv2, find_edges(cv2, ground), filled.shape, radius, _RADII)
-    near = np.ones((2 * max(1, round(0.5 * radius)) + 1,) * 2, np.uint8)
-    sure = votes[(votes >= cv2.dilate(votes, near)) & (depth > 0.6 * radius)]
+    around = np.ones((2 * max(1, round(0.5 * radius)) + 1,) * 2, np.uint8)
+    sure = votes[(votes >= cv2.dilate(votes, around)) & (depth > 0.6 * radius)]
     unit = float(np.median(sure)) if sure.size else 0.0
     score = np.minimum(depth * np.float32(1 / radius), np.float32(1.0)) * np.float32(_BODY)
     if unit > 0:
         score += votes * np.float32(1 / unit)
     score[depth <= 0.25 * radius] = 0.0
-    ys, xs = np.nonzero((score >= cv2.dilate(score, near)) & (score > _BAR))
+    ys, xs = np.nonzero((score >= cv2.dilate(score, around)) & (score > _BAR))
     order = np.argsort(-score[ys, xs], kind="stable")
     ys, xs = ys[order], xs[order]
-    free = np.ones(len(xs), np.bool_)
+    free, chosen = np.ones(len(xs), np.bool_), np.zeros(len(xs), np.bool_)
     kept: list[Seed] = []
     for i in range(len(xs)):
         if not free[i]:
             continue
         x, y = int(xs[i]), int(ys[i])
-        free &= np.hypot(xs - x, ys - y) > _APART * radius
-        if not any(_one_cell(depth, (x, y), other, radius) for other in kept):
+        away = np.hypot(xs - x, ys - y)
+        free &= away > _APART * radius
+        near = np.flatnonzero(chosen & (away <= _LONGEST * radius)).tolist()
+        if not any(_one_cell(depth, (x, y), (int(xs[j]), int(ys[j])), radius) for j in near):
+            chosen[i] = True
             kept.append((x, y, min(radius, max(0.6 * radius, float(depth[y, x])))))
     return kept
 
 
-def _one_cell(depth: Plane, place: tuple[int, int], other: Seed, radius: float) -> bool:
-    """Whether two seeds lie in one long cell: near each other, background in sight, and no neck
-    between them."""
-    x, y = place
+def _one_cell(depth: Plane, one: tuple[int, int], other: tuple[int, int], radius: float) -> bool:
+    """Whether two seeds that are near each other lie in one long cell: background in sight, and no
+    neck between them."""
+    x, y = one
     apart = math.hypot(x - other[0], y - other[1])
-    if apart > _LONGEST * radius:
-        return False
     steps = np.linspace(0.0, 1.0, max(4, round(apart / 2)))
     xs = np.rint(x + steps * (other[0] - x)).astype(np.intp)
     ys = np.rint(y + steps * (other[1] - y)).astype(np.intp)
@@ -167,4 +171,6 @@ def split(parts: npt.NDArray[np.int32], seeds: list[Seed], radius: float) -> npt
         mine = (parts[here] == parts[y, x]) & (cost < best[here])
         best[here][mine] = cost[mine]
         owner[here][mine] = i + 1
+    for i, (x, y, _) in enumerate(seeds):  # a large neighbour must not take a small cell's seed
+        owner[y, x] = i + 1
     return owner

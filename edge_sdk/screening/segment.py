@@ -160,11 +160,16 @@ def _cells(cv2: Any, ground: Foreground, size: tuple[int, int], diameter: float)
     cells = []
     for i, (x, y, _) in enumerate(seeds):
         x0, y0 = max(0, x - far), max(0, y - far)
-        here = (slice(y0, y + far + 1), slice(x0, x + far + 1))
+        mine = owner[y0 : y + far + 1, x0 : x + far + 1] == i + 1
+        bx, by, bw, bh = cv2.boundingRect(mine.view(np.uint8))
+        # Its own box and one pixel around it; the frame may cut that.
+        x0, y0, x1, y1 = x0 + bx - 1, y0 + by - 1, x0 + bx + bw + 1, y0 + by + bh + 1
+        x0, y0 = max(0, x0), max(0, y0)
+        here = (slice(y0, y1), slice(x0, x1))
         tight = _piece(cv2, owner[here] == i + 1, (x - x0, y - y0))
         area = int(np.count_nonzero(tight))
         grown = tight | ((margin[here] == i + 1) & (cv2.dilate(tight, _NEXT) > 0))
-        bx, by, bw, bh = cv2.boundingRect(grown.astype(np.uint8))
+        bx, by, bw, bh = cv2.boundingRect(grown)
         box = grid.box(bx + x0, by + y0, bw, bh)
         flags: set[Flag] = set()
         if bx + x0 == 0 or by + y0 == 0 or bx + x0 + bw == w or by + y0 + bh == h:
@@ -176,14 +181,15 @@ def _cells(cv2: Any, ground: Foreground, size: tuple[int, int], diameter: float)
             flags.add("clump")
         if area > _LARGEST * whole:
             flags.add("unsplit")
-        small = grown[by : by + bh, bx : bx + bw].astype(np.uint8)
+        small = grown[by : by + bh, bx : bx + bw]
         mask = cv2.resize(small, box[2:], interpolation=cv2.INTER_NEAREST) > 0
-        v, u = np.nonzero(tight)
-        centre = ((u.mean() + x0 + 0.5) * grid.x, (v.mean() + y0 + 0.5) * grid.y)
-        full_area = area * grid.x * grid.y
-        cells.append(
-            Cell(box, mask, (float(centre[0]), float(centre[1])), full_area, frozenset(flags))
+        sums = cv2.moments(tight, binaryImage=True)
+        centre = (
+            (sums["m10"] / area + x0 + 0.5) * grid.x,
+            (sums["m01"] / area + y0 + 0.5) * grid.y,
         )
+        full_area = area * grid.x * grid.y
+        cells.append(Cell(box, mask, centre, full_area, frozenset(flags)))
     cells.sort(key=lambda c: (c.centre[1], c.centre[0]))
     covered = float(np.count_nonzero(ground.filled)) / ground.filled.size
     return Field(
@@ -196,9 +202,10 @@ _NEXT = np.ones((3, 3), np.uint8)
 
 def _piece(cv2: Any, mine: Mask, seed: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Of a cell's pixels those that hang together with its seed, uint8 of 0 and 1."""
-    count, labels = cv2.connectedComponents(mine.astype(np.uint8), connectivity=4)
+    pixels: npt.NDArray[np.uint8] = mine.view(np.uint8)
+    count, labels = cv2.connectedComponents(pixels, connectivity=4)
     if count <= 2:
-        return mine.astype(np.uint8)
+        return pixels
     out: npt.NDArray[np.uint8] = (labels == labels[seed[1], seed[0]]).astype(np.uint8)
     return out
 

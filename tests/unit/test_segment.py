@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from edge_sdk.errors import DataError, UsageError
 from edge_sdk.preprocess import Preprocess
 from edge_sdk.screening.crop import crop_cell, crop_cells
+from edge_sdk.screening.seeds import split
 from edge_sdk.screening.segment import MAX_PIXELS, Field, segment
 from edge_sdk.simulate_field import SimulatedField, draw_field
 
@@ -156,3 +160,30 @@ def test_what_is_no_field_is_refused() -> None:
     huge = np.broadcast_to(np.uint8(0), (MAX_PIXELS // 1000 + 1, 1000, 3))
     with pytest.raises(DataError, match="shrink"):
         segment(huge)
+
+
+def test_a_small_cell_beside_a_large_one_keeps_its_seed() -> None:
+    parts = np.ones((60, 60), np.int32)
+    seeds = [(30, 30, 20.0), (44, 30, 12.0)]  # the second lies deep in the power of the first
+    owner = split(parts, seeds, 20.0)
+    assert [int(owner[y, x]) for x, y, _ in seeds] == [1, 2]
+
+
+@pytest.mark.shared
+def test_real_fields_cells_are_found(shared: Path) -> None:
+    folder = shared / "data" / "iml-fields"
+    records = sorted(json.loads((folder / "boxes.json").read_text()), key=lambda r: r["image"])
+    found = boxed = 0
+    for record in records[1::30]:
+        pixels = np.asarray(Image.open(folder / "images" / record["image"]).convert("RGB"))
+        centres = [c.centre for c in segment(pixels).cells]
+        for b in record["boxes"]:
+            if 2 < b["x"] < 1278 - b["w"] and 2 < b["y"] < 958 - b["h"]:
+                boxed += 1
+                found += any(
+                    abs(x - b["x"] - b["w"] / 2) <= b["w"] / 4
+                    and abs(y - b["y"] - b["h"] / 2) <= b["h"] / 4
+                    for x, y in centres
+                )
+    assert boxed > 300
+    assert found / boxed > 0.97
