@@ -18,10 +18,15 @@ NARROW = "\u202f"  # French groups digits by it
 
 def text(key: str, language: str, **values: str) -> str:
     """Raises UsageError for a language there is no text in."""
+    return phrase(TABLE[key], language, **values)
+
+
+def phrase(said: tuple[str, str, str], language: str, **values: str) -> str:
+    """The one of LANGUAGES, filled in. Raises UsageError for another language."""
     if language not in LANGUAGES:
         raise UsageError(unknown_name("language", language, LANGUAGES))
-    said = TABLE[key][LANGUAGES.index(language)].format(**values)
-    return _unbroken(said) if language == "fr" else said
+    filled = said[LANGUAGES.index(language)].format(**values)
+    return _unbroken(filled) if language == "fr" else filled
 
 
 def _unbroken(said: str) -> str:
