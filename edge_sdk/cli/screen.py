@@ -146,7 +146,7 @@ def capture(
     from itertools import islice
 
     from edge_sdk.screening import session as s
-    from edge_sdk.screening.gating import SessionGates
+    from edge_sdk.screening.gates import Gates
     from edge_sdk.screening.make_session import open_session_camera
     from edge_sdk.screening.reader import FieldReader
     from edge_sdk.screening.state import after
@@ -157,7 +157,7 @@ def capture(
         who = operator or store.settings.operator
         after(store.state, "capture", store.settings.session)
         with FieldReader(store.settings, backend=backend, threads=threads) as reader:
-            gates = SessionGates()
+            gates = Gates()
             for name in s.begin(store, reader, who, gates):
                 click.echo(f"removed {name}: its field was never counted", err=True)
             taken = len(store.fields())

@@ -12,7 +12,7 @@ The limits are defaults; where they come from is in benchmarks/gates.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -155,46 +155,73 @@ def crop_colour(crops: Sequence[Pixels]) -> Colour:
     return lightness, a, b
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the gates say of a field now. sharpest: what the focus gate remembers once this field is
+    remembered; spectrum: what the field would be known by."""
+
+    results: tuple[GateResult, ...]
+    sharpest: float
+    spectrum: Spectrum
+
+
 class Gates:
     """The gates of one session: it remembers the sharpest field and every field that was taken.
 
     stain: range of the model's calibration; None and the stain gate is `not judged`."""
 
-    limits: Limits = field(default_factory=Limits)
-    stain: StainRange | None = None
-    _best: float = 0.0
-    _taken: list[Spectrum] = field(default_factory=list)
+    def __init__(self, limits: Limits | None = None, stain: StainRange | None = None) -> None:
+        self.limits, self.stain = limits or Limits(), stain
+        self.sharpest = 0.0
+        self._taken: list[Spectrum] = []
 
     def check(self, pixels: Pixels, found: Field) -> tuple[GateResult, ...]:
-        """All gates for one field, in a fixed order. A field that passed them all is remembered
-        as taken; one that did not leaves no trace but its sharpness.
+        """All gates for one field, in a fixed order, and remembers it.
 
         pixels: uint8 (H, W, 3) RGB; found: its `segment`."""
+        look = self.look(pixels, found)
+        self.remember(look)
+        return look.results
+
+    def look(self, pixels: Pixels, found: Field) -> Look:
+        """What `check` would say now; nothing is remembered."""
         pixels = check_field(pixels)
         if found.size != (pixels.shape[1], pixels.shape[0]):
             raise UsageError(
                 f"gates: field of {found.size} is not that of the picture {pixels.shape}"
             )
         small = spectrum(pixels)
+        focus, sharpest = self._focus(pixels, found)
         results = (
-            self._focus(pixels, found),
+            focus,
             self._exposure(pixels, found),
             self._density(found),
             self._duplicate(small),
             self._stain(pixels, found),
         )
-        if all(r.passed for r in results):
-            self._taken.append(small)
-        return results
+        return Look(results, sharpest, small)
 
-    def _focus(self, pixels: Pixels, found: Field) -> GateResult:
+    def remember(self, look: Look) -> None:
+        """A field that passed them all is remembered as taken; one that did not leaves no trace but
+        its sharpness."""
+        self.sharpest = max(self.sharpest, look.sharpest)
+        if all(r.passed for r in look.results):
+            self._taken.append(look.spectrum)
+
+    def recall(self, sharpest: float, taken: Pixels | None) -> None:
+        """What a field left behind that was judged in another process: the sharpest until then, and
+        itself where it was accepted."""
+        self.sharpest = sharpest
+        if taken is not None:
+            self._taken.append(spectrum(taken))
+
+    def _focus(self, pixels: Pixels, found: Field) -> tuple[GateResult, float]:
         figure = sharpness(pixels)
-        if found.cells:  # dirt on an empty field must not set the mark
-            self._best = max(self._best, figure)
-        least = self.limits.sharpness * self._best
+        # Dirt on an empty field must not set the mark.
+        sharpest = max(self.sharpest, figure) if found.cells else self.sharpest
+        least = self.limits.sharpness * sharpest
         text = "The picture is blurred. Focus until the cells' edges are sharp, then take it again."
-        return _result("focus", figure >= least, figure, f">= {least:.3g}", text)
+        return _result("focus", figure >= least, figure, f">= {least:.3g}", text), sharpest
 
     def _exposure(self, pixels: Pixels, found: Field) -> GateResult:
         low, high = self.limits.light

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from edge_sdk.errors import DataError
 from edge_sdk.files import sha256
 from edge_sdk.screening.audit import canonical, text_hash
-from edge_sdk.screening.gating import SessionGates
+from edge_sdk.screening.gates import Gates
+from edge_sdk.screening.gating import stored
 from edge_sdk.screening.reader import FieldReader
 from edge_sdk.screening.record import FieldRecord
 from edge_sdk.screening.session import read_picture, result_of
@@ -35,7 +36,7 @@ def replay(store: Store, reader: FieldReader) -> Replay:
     """Raises UsageError in a state that has no result yet."""
     after(store.state, "replay", store.settings.session)
     flagged = counted = 0
-    gates = SessionGates()
+    gates = Gates()
     differences: list[str] = list(store.problems())
     fields = store.fields()
     for field in fields:
@@ -44,11 +45,11 @@ def replay(store: Store, reader: FieldReader) -> Replay:
             counted, flagged = counted + cells, flagged + hits
             differences += wrong
         gates.recall(store.sharpest(field.number), None)
-    stored = result_of(store)
-    review = stored.counts.review if flagged >= _reviewed(stored.counts) else None
+    there = result_of(store)
+    review = there.counts.review if flagged >= _reviewed(there.counts) else None
     found = result_of(store, SlideCounts(flagged, counted, review))
-    if found != stored:
-        differences.append(f"result: '{found.statement}', stored is '{stored.statement}'")
+    if found != there:
+        differences.append(f"result: '{found.statement}', stored is '{there.statement}'")
     differences += _as_reported(store)
     accepted = sum(f.accepted for f in fields)
     return Replay(accepted, counted, flagged, found.statement, tuple(differences))
@@ -60,7 +61,7 @@ def _reviewed(counts: SlideCounts) -> int:
 
 
 def _again(
-    store: Store, field: FieldRecord, reader: FieldReader, gates: SessionGates
+    store: Store, field: FieldRecord, reader: FieldReader, gates: Gates
 ) -> tuple[int, int, list[str]]:
     path = store.folder / str(field.image)
     try:
@@ -70,7 +71,7 @@ def _again(
     except (OSError, DataError) as e:
         return 0, 0, [f"field {field.number}: its picture cannot be read ({e})"]
     segmented = reader.segment(pixels)
-    passed = gates.results(pixels, segmented)
+    passed = stored(gates.check(pixels, segmented))
     reading = reader.read(pixels, segmented)
     found, there = (
         [(c.box, c.flags, c.probability) for c in cells]

@@ -12,10 +12,12 @@ import edge_sdk
 from edge_sdk.camera import Frame
 from edge_sdk.errors import DataError, UsageError, unknown_name
 from edge_sdk.preprocess import Pixels
-from edge_sdk.screening.gating import SessionGates, unusable
+from edge_sdk.screening.gates import Gates, Look
+from edge_sdk.screening.gating import stored, unusable
 from edge_sdk.screening.limits import Limits
 from edge_sdk.screening.reader import FieldReader, Reading, pixels_hash
-from edge_sdk.screening.record import FieldRecord, Verdict
+from edge_sdk.screening.record import FieldRecord, GateResult, Verdict
+from edge_sdk.screening.segment import Field
 from edge_sdk.screening.slide import (
     Review,
     SlideCounts,
@@ -38,6 +40,21 @@ class Step:
     counted: int
     target: int
     limits: Limits | None
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A picture that was segmented and judged, and of which nothing is kept yet. found: None where
+    it cannot be taken as a field; digest: of its pixels."""
+
+    pixels: Pixels
+    digest: str
+    passed: tuple[GateResult, ...]
+    found: tuple[Field, Look] | None
+
+    @property
+    def green(self) -> bool:
+        return all(g.passed for g in self.passed)
 
 
 def session_folder(sessions: Path, session: str) -> Path:
@@ -65,7 +82,7 @@ def session_ids(sessions: Path) -> list[str]:
     return sorted(p.name for p in sessions.iterdir() if p.is_dir() and _ID.fullmatch(p.name))
 
 
-def begin(store: Store, reader: FieldReader, operator: str, gates: SessionGates) -> tuple[str, ...]:
+def begin(store: Store, reader: FieldReader, operator: str, gates: Gates) -> tuple[str, ...]:
     """Takes up a session that is new or was cut short: what was never committed is removed and
     named, the gates are told what was accepted."""
     stray = store.tidy()
@@ -78,7 +95,7 @@ def begin(store: Store, reader: FieldReader, operator: str, gates: SessionGates)
 
 
 def capture(
-    store: Store, frames: Iterable[Frame], reader: FieldReader, gates: SessionGates, operator: str
+    store: Store, frames: Iterable[Frame], reader: FieldReader, gates: Gates, operator: str
 ) -> Iterator[Step]:
     """Counts field after field until the target is reached or the frames end; a step for each
     picture. Pictures that were taken before, to the pixel, are passed over: a folder may be given
@@ -91,7 +108,7 @@ def capture(
         digest = pixels_hash(pixels)
         accepted = False
         if not store.knows(digest):
-            step = _take(store, pixels, digest, reader, gates, operator)
+            step = take(store, see(pixels, digest, reader, gates), reader, gates, operator)
             accepted = step.field.accepted
             last = "; ".join(g.instruction for g in step.field.gates if not g.passed)
             yield step
@@ -105,36 +122,37 @@ def capture(
             )
 
 
-def _take(
-    store: Store,
-    pixels: Pixels,
-    digest: str,
-    reader: FieldReader,
-    gates: SessionGates,
-    operator: str,
-) -> Step:
-    reading = Reading(0, (), None)
-    accepted = False
+def see(pixels: Pixels, digest: str, reader: FieldReader, gates: Gates) -> Seen:
+    """pixels: uint8 (H, W, 3) RGB; digest: their `pixels_hash`. Leaves no trace in the gates."""
     try:
         field = reader.segment(pixels)
     except DataError as e:
-        passed = unusable(e)
-    else:
-        passed = gates.results(pixels, field)
-        accepted = all(g.passed for g in passed)
-        if accepted:
-            reading = reader.read(pixels, field)
+        return Seen(pixels, digest, unusable(e), None)
+    look = gates.look(pixels, field)
+    return Seen(pixels, digest, stored(look.results), (field, look))
+
+
+def take(store: Store, seen: Seen, reader: FieldReader, gates: Gates, operator: str) -> Step:
+    """Counts one picture, or keeps why it does not count; nothing else may have been taken since it
+    was seen. What could not be stored leaves no trace in the gates either."""
+    reading, image = Reading(0, (), None), None
+    accepted = seen.green
+    if accepted and seen.found is not None:
+        reading = reader.read(seen.pixels, seen.found[0])
+        image = encode_picture(seen.pixels, simulated=store.settings.simulated)
     new = NewField(
-        passed,
+        seen.passed,
         accepted,
         reading.cells,
         reading.flagged,
-        encode_picture(pixels, simulated=store.settings.simulated) if accepted else None,
-        digest,
+        image,
+        seen.digest,
         reading.sha256,
-        gates.sharpest,
+        gates.sharpest if seen.found is None else seen.found[1].sharpest,
     )
     record = store.add_field(new, operator)
+    if seen.found is not None:
+        gates.remember(seen.found[1])
     flagged, counted = store.counts()
     return Step(record, flagged, counted, store.settings.target, limits_so_far(store))
 

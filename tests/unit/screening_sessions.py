@@ -13,8 +13,9 @@ from screening_records import rule
 from edge_sdk.camera import Frame
 from edge_sdk.preprocess import Pixels
 from edge_sdk.screening.audit import canonical, text_hash
+from edge_sdk.screening.gates import GateResult, Gates, Look
 from edge_sdk.screening.reader import Reading
-from edge_sdk.screening.record import GateResult
+from edge_sdk.screening.segment import Field
 from edge_sdk.screening.session import begin, capture, finish
 from edge_sdk.screening.settings import Settings
 from edge_sdk.screening.site import BlankSlide, calibrate_site
@@ -80,17 +81,16 @@ class StubReader:
         return Reading(CELLS, flagged, seen)
 
 
-class StubGates:
+class StubGates(Gates):
     """Rejects a picture whose first pixel's green is 255."""
 
-    sharpest = 0.0
-
-    def results(self, pixels: Pixels, field: Pixels) -> tuple[GateResult, ...]:
-        del field
+    def look(self, pixels: Pixels, found: Field) -> Look:
+        del found
         bad = int(pixels[0, 0, 1]) == 255
-        self.sharpest = max(self.sharpest, float(pixels[0, 0, 2]))
+        figure = float(pixels[0, 0, 2])
         todo = "Focus." if bad else ""
-        return (GateResult("focus", not bad, float(pixels[0, 0, 2]), None, todo, ">= 0"),)
+        said = GateResult("focus", "fail" if bad else "pass", figure, ">= 0", todo)
+        return Look((said,), max(self.sharpest, figure), np.zeros((1, 1), np.complex64))
 
     def recall(self, sharpest: float, taken: Pixels | None) -> None:
         del taken

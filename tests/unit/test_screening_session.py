@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def store(tmp_path: Path) -> Any:
 @pytest.fixture
 def again(monkeypatch: pytest.MonkeyPatch) -> Any:
     """replay with the tests' reader and gates."""
-    monkeypatch.setattr(replays, "SessionGates", StubGates)
+    monkeypatch.setattr(replays, "Gates", StubGates)
     return lambda store, reader=None: replay(store, reader or StubReader())
 
 
@@ -151,13 +152,11 @@ def test_another_gate_verdict_is_a_difference(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stricter(StubGates):
-        def results(self, pixels: Any, field: Any) -> Any:
-            return tuple(
-                type(g)(g.gate, False, g.value, g.limit, "x", g.bounds)
-                for g in super().results(pixels, field)
-            )
+        def look(self, pixels: Any, found: Any) -> Any:
+            seen = super().look(pixels, found)
+            return replace(seen, results=tuple(replace(g, verdict="fail") for g in seen.results))
 
-    monkeypatch.setattr(replays, "SessionGates", Stricter)
+    monkeypatch.setattr(replays, "Gates", Stricter)
     assert any("gates differ: focus" in d
                for d in replay(store, StubReader()).differences)  # type: ignore[arg-type]  # fmt: skip
 
