@@ -75,6 +75,18 @@ class LatestFrames:
         """The camera that is open now; for its name, size, format and notes."""
         return self._camera
 
+    @property
+    def trouble(self) -> EdgeError | None:
+        """The newest error of the camera, until a frame comes."""
+        with self._change:
+            return self._trouble
+
+    @property
+    def ended(self) -> bool:
+        """Whether no frame will come any more."""
+        with self._change:
+            return self._done
+
     def read(self, timeout_s: float | None = None) -> Frame | None:
         """The newest frame that was not read yet, waited for at most `timeout_s` seconds; None
         when the source has ended or this was closed.

@@ -47,9 +47,7 @@ class Preview:
         ]
 
 
-def preview(
-    number: int, pixels: Pixels, digest: str, reader: FieldReader, gates: Gates
-) -> Preview:
+def preview(number: int, pixels: Pixels, digest: str, reader: FieldReader, gates: Gates) -> Preview:
     """Leaves no trace in the gates: only what is taken is remembered. digest: of the pixels."""
     return Preview(number, see(pixels, digest, reader, gates), jpeg(pixels))
 

@@ -20,9 +20,9 @@ LEAST_TOKEN = 16  # letters
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """sessions: folder of all slides. artifact: the model of new ones; calibration: the site's file,
-    None for none. camera, camera_options: of new slides. token: opens the pages. names: hosts that
-    the pages are asked for by. device: this unit's name."""
+    """sessions: folder of all slides. artifact: the model of new ones; calibration: the site's
+    file, None for none. camera, camera_options: of new slides. token: opens the pages. names:
+    hosts that the pages are asked for by. device: this unit's name."""
 
     sessions: Path
     artifact: Artifact
