@@ -143,7 +143,7 @@ def _checkout_folder() -> Path:
 
 def qemu_version(program: str) -> str:
     """The version of a qemu program. Raises BackendError for one that does not tell."""
-    said = _output([program, "--version"], 30.0)
+    said = run_emulated([program, "--version"], 30.0)
     found = re.search(r"version (\d+\.\d+(\.\d+)?)", said.stdout)
     if found is None:
         raise BackendError(f"{program} --version says no version: {said.stdout[:80]!r}")
@@ -204,7 +204,7 @@ def count(
         "PYTHONHASHSEED": "0",
         "LC_ALL": "C.UTF-8",
     }
-    done = _output(command, timeout_s, environment)
+    done = run_emulated(command, timeout_s, environment)
     try:
         report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         machine, memory = str(report["machine"]), int(report["memory_bytes"])
@@ -288,7 +288,7 @@ def counts_text(model: str, counted: Sequence[Counted]) -> str:
     )
 
 
-def _output(
+def run_emulated(
     command: list[str], timeout_s: float, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     try:

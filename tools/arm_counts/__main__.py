@@ -3,15 +3,18 @@
 python tools/arm_counts build     the arm64 root, the runtime and the plugin
 python tools/arm_counts grid      builds, then counts what the table still lacks
 python tools/arm_counts summary   how data types and cores compare in the table
+python tools/arm_counts loop      counts a frame of edge-classify, for each --model
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from arm_grid import fill, read_rows, summary
+from arm_loop import build_device, count_loop, loop_text, read_loop, write_loop
 from arm_models import DTYPES, GRID
 from arm_root import LITERT, build
 
@@ -27,7 +30,7 @@ def options() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("task", choices=("build", "grid", "summary"))
+    parser.add_argument("task", choices=("build", "grid", "summary", "loop"))
     parser.add_argument(
         "--folder",
         type=Path,
@@ -42,11 +45,42 @@ def options() -> argparse.ArgumentParser:
         default=ROOT / "device_profiles" / "counts" / "arm-instructions.csv",
         help="where the counts are",
     )
+    parser.add_argument(
+        "--model", type=Path, action="append", help="of loop: an artifact or .tflite, by its name"
+    )
+    parser.add_argument(
+        "--loop-table",
+        type=Path,
+        default=ROOT / "device_profiles" / "counts" / "arm-loop.csv",
+        help="where loop's counts are",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="emulators at a time [1]")
     parser.add_argument("--only", default="", help="networks whose name contains this")
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="may be repeated [all]")
     parser.add_argument("--cpu", action="append", choices=tuple(CPUS), help="may be repeated [all]")
     return parser
+
+
+def count_loops(
+    folder: Path,
+    models: Sequence[Path] | None,
+    cpus: Sequence[str],
+    table: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Writes each row when it is counted, over the one of that model and core."""
+    if not models:
+        raise UsageError("loop: name what to classify with, --model ARTIFACT; may be repeated")
+    build_device(folder)
+    emulator = find_emulator(folder)
+    rows = {r.key: r for r in read_loop(table)}
+    for model in models:
+        for cpu in cpus:
+            row = count_loop(model, model.name.removesuffix(".tflite"), cpu, emulator)
+            rows[row.key] = row
+            write_loop(table, rows.values())
+            say(f"{row.model} {cpu}  {row.instructions / 1e6:.3f} M instructions a frame")
+    print(loop_text(list(rows.values())))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,6 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(summary(read_rows(given.table)))
             return 0
         build(given.folder, litert=given.litert, sources=given.sources, say=say)
+        if given.task == "loop":
+            count_loops(given.folder, given.model, given.cpu or tuple(CPUS), given.loop_table, say)
         if given.task == "grid":
             networks = [n for n in GRID if given.only in n.file("")]
             if not networks:
