@@ -16,6 +16,7 @@ from edge_sdk.artifact import MANIFEST_FILE, MODEL_FILE, Artifact, read_artifact
 from edge_sdk.bundle import wheels as wheelhouse
 from edge_sdk.bundle.expected import selftest_files
 from edge_sdk.bundle.keys import Key, sign
+from edge_sdk.bundle.own import own_licence, own_wheel
 from edge_sdk.bundle.sbom import sbom
 from edge_sdk.bundle.targets import SKIP, wanted
 from edge_sdk.errors import BundleError, UsageError
@@ -72,7 +73,7 @@ def make_bundle(
     artifact = read_artifact(model)
     say(f"wheels for {target.arch}, Python {target.python}, {target.runtime}")
     wheels = wheelhouse.fetch(wanted(target), wheelhouse.cache_folder(target), lock)
-    own_name, own = wheelhouse.own_wheel()
+    own_name, own = own_wheel()
     say(f"self-test with {target.runtime} {target.runtime_version}")
     tests = selftest_files(artifact, target, runtime_python)
     contents = gather(artifact, {**wheels, own_name: own}, tests, version)
@@ -117,7 +118,7 @@ def licences(wheels: Files) -> Files:
         name = wheelhouse.licence_name(about)
         if not texts and "apache" in name.lower():
             note = f"{file} says in its metadata: licence '{name}'. The text of that licence:\n\n"
-            texts = {"LICENSE": note.encode() + wheelhouse.own_licence()}
+            texts = {"LICENSE": note.encode() + own_licence()}
         if not texts:
             raise BundleError(f"{file} carries no licence text, and its metadata says '{name}'")
         found |= {f"{folder}/{n}": text for n, text in texts.items()}

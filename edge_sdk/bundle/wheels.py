@@ -1,4 +1,4 @@
-"""The wheels of a device, fetched once on the workstation, and our own, made here.
+"""The wheels of a device, fetched once on the workstation; our own is made in own.py.
 
 The first fetch writes which files came, with their SHA-256, into a lock file; every later bundle
 has the same ones or none.
@@ -6,9 +6,7 @@ has the same ones or none.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import importlib.metadata
 import io
 import json
 import os
@@ -21,25 +19,14 @@ from email.message import Message
 from email.parser import Parser
 from pathlib import Path, PurePosixPath
 
-import edge_sdk
 from edge_sdk.bundle.targets import Wanted
 from edge_sdk.errors import BundleError
 from edge_sdk.files import whole_folder, write_whole
-from edge_sdk.ondevice.bundle_file import DATE, Target
+from edge_sdk.ondevice.bundle_file import Target
 from edge_sdk.strict import from_plain, to_plain
 
 LOCK = "wheels.lock.json"
 TIMEOUT_S = 900
-OWN_SUFFIXES = (".py", ".typed", ".toml", ".html", ".css", ".js")
-# What trains, converts, measures and makes bundles stays on the workstation; a device classifies.
-NOT_OWN = (
-    "zoo", "train", "convert", "evaluate", "benchmark", "bundle", "device", "fetch", "chips",
-    "backends/cim", "report", "plots", "cost", "training_text",
-)  # fmt: skip
-SCRIPTS = {
-    "edge-sdk": "edge_sdk.cli:main",
-    "edge-sdk-device": "edge_sdk.ondevice.program:main",
-}
 
 
 @dataclass(frozen=True)
@@ -167,65 +154,3 @@ def licence_files(wheel: bytes) -> dict[str, bytes]:
             if "licenses" in path.parts[1:-1] or path.name.lower().startswith(marks):
                 found["_".join(p for p in path.parts[1:] if p != "licenses")] = archive.read(name)
     return found
-
-
-# --- our own -------------------------------------------------------------------------------------
-
-
-def own_licence() -> bytes:
-    """This project's LICENSE (Apache-2.0), from a checkout or an installed wheel."""
-    beside = Path(edge_sdk.__file__).parents[1] / "LICENSE"
-    if beside.is_file():
-        return beside.read_bytes()
-    files = importlib.metadata.files("edge-sdk") or []
-    for file in files:
-        if file.name == "LICENSE":
-            return Path(str(file.locate())).read_bytes()
-    raise BundleError("this installation of edge-sdk has no LICENSE file: install it again")
-
-
-def own_wheel() -> tuple[str, bytes]:
-    """File name and content of this package's wheel: what a device runs of it, always the same
-    bytes for the same sources."""
-    version = edge_sdk.__version__
-    info = f"edge_sdk-{version}.dist-info"
-    files = dict(_own_files())
-    scripts = SCRIPTS | {
-        e.name: e.value
-        for e in importlib.metadata.entry_points(group="console_scripts")
-        if e.name.startswith("edge-") and e.value.startswith("edge_sdk.")
-    }
-    lines = [f"{name} = {value}\n" for name, value in sorted(scripts.items())]
-    about = f"Metadata-Version: 2.4\nName: edge-sdk\nVersion: {version}\n"
-    about += "License-Expression: Apache-2.0\nLicense-File: LICENSE\n"
-    tag = "Wheel-Version: 1.0\nGenerator: edge-sdk\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    files[f"{info}/METADATA"] = about.encode()
-    files[f"{info}/WHEEL"] = tag.encode()
-    files[f"{info}/entry_points.txt"] = ("[console_scripts]\n" + "".join(lines)).encode()
-    files[f"{info}/licenses/LICENSE"] = own_licence()
-    record = "".join(f"{n},sha256={_urlsafe(d)},{len(d)}\n" for n, d in sorted(files.items()))
-    files[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name in sorted(files):
-            entry = zipfile.ZipInfo(name, DATE)
-            entry.external_attr = 0o100644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, files[name])
-    return f"edge_sdk-{version}-py3-none-any.whl", made.getvalue()
-
-
-def _own_files() -> list[tuple[str, bytes]]:
-    top = Path(edge_sdk.__file__).parent
-    inside = {p.relative_to(top).as_posix(): p for p in top.rglob("*") if p.suffix in OWN_SUFFIXES}
-    left_out = tuple(f"{name}{end}" for name in NOT_OWN for end in ("/", ".py", "_"))
-    return [
-        (f"edge_sdk/{name}", path.read_bytes())
-        for name, path in sorted(inside.items())
-        if path.is_file() and not name.startswith(left_out)
-    ]
-
-
-def _urlsafe(data: bytes) -> str:
-    digest = hashlib.sha256(data).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

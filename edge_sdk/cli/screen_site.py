@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edge_sdk.cli.options import Bars, backend_option
-from edge_sdk.cli.screen import PATH, session_at, sessions_option
+from edge_sdk.cli.screen import PATH, screen, session_at, sessions_option
 
 
 @click.command("rule")
@@ -72,4 +72,5 @@ def key(file: Path) -> None:
     click.echo(f"{file}  key {found}: keep a copy in a safe place; without it nothing opens")
 
 
-SITE_COMMANDS = (rule, calibrate_site, key)
+for command in (rule, calibrate_site, key):
+    screen.add_command(command)

@@ -38,10 +38,10 @@ from edge_sdk.artifact import (
     manifest_json,
     read_artifact,
 )
-from edge_sdk.bundle import wheels
 from edge_sdk.bundle.expected import selftest_files
 from edge_sdk.bundle.keys import Key, read_key
 from edge_sdk.bundle.make import gather, make_record, pack
+from edge_sdk.bundle.own import own_wheel
 from edge_sdk.errors import EdgeError
 from edge_sdk.files import sha256
 from edge_sdk.ondevice import disk, install
@@ -115,7 +115,7 @@ def target(arch: str = "", python: str = HERE) -> Target:
 
 def small_wheel() -> tuple[str, bytes]:
     """Our own wheel with the few modules that the fake runtime's self-test needs."""
-    name, data = wheels.own_wheel()
+    name, data = own_wheel()
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
         names = old.namelist()

@@ -105,21 +105,6 @@ def test_a_camera_of_debian_12_keeps_its_numpy() -> None:
     assert "numpy>=2" in wanted["3.13"].requirements
 
 
-def test_our_own_wheel_repeats_and_has_what_a_device_runs() -> None:
-    name, data = wheels.own_wheel()
-    assert (name, data) == wheels.own_wheel()
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = set(archive.namelist())
-        scripts = archive.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
-    assert {
-        "edge_sdk/runtime.py",
-        "edge_sdk/ondevice/install.py",
-        "edge_sdk/cli/classify.py",
-    } <= names
-    assert not [n for n in names if n.startswith(("edge_sdk/zoo/", "edge_sdk/train/"))]
-    assert "edge-sdk-device = edge_sdk.ondevice.program:main" in scripts
-
-
 def test_wheels_are_those_of_the_lock_file(tmp_path: Path) -> None:
     folder = tmp_path / "wheels"
     folder.mkdir()
