@@ -1,4 +1,5 @@
-"""A slide's record as a FHIR R4 bundle: report (preliminary), observations, device, provenance.
+"""A slide's record as a FHIR R4 (4.0.1) bundle: report (preliminary), observations, device,
+provenance.
 
 LOINC has no code for what the model flags, only for infected cells: raw counts go without one, and
 the coded quantities are the corrected ones. The same record gives the same bytes.
@@ -6,6 +7,7 @@ the coded quantities are the corrected ones. The same record gives the same byte
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from html import escape
@@ -21,7 +23,8 @@ LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
 TERMS = "http://terminology.hl7.org/CodeSystem/"
 PRESENCE = ("51587-4", "Plasmodium sp [Presence] in Blood by Light microscopy")
-# Its long name was not found at the source: the code goes alone, with our own words beside it.
+# In a laboratory's catalogue as percent parasitaemia; its long name was not found: the code goes
+# alone, with our own words beside it.
 PERCENT = ("53556-7", "")
 PER_1000 = ("48427-9", "Erythrocytes.Plasmodium sp infected/1000 erythrocytes in Blood")
 DIGITS = 4  # significant ones, of a quantity
@@ -47,16 +50,29 @@ def bundle(record: SlideRecord) -> Json:
         _device(record),
         _provenance(record, len(observations)),
     ]
-    return {
-        "resourceType": "Bundle",
-        "id": _id(record, "bundle"),
-        "meta": _meta(record),
-        "language": record.language,
-        "identifier": {"system": "urn:ietf:rfc:3986", "value": _url(record, "bundle")},
-        "type": "collection",
-        "timestamp": record.finished,
-        "entry": [{"fullUrl": f"urn:uuid:{r['id']}", "resource": r} for r in resources],
-    }
+    whole: Json = _plain_spaces(
+        {
+            "resourceType": "Bundle",
+            "id": _id(record, "bundle"),
+            "meta": _meta(record),
+            "language": record.language,
+            "identifier": {"system": "urn:ietf:rfc:3986", "value": _url(record, "bundle")},
+            "type": "collection",
+            "timestamp": record.finished,
+            "entry": [{"fullUrl": f"urn:uuid:{r['id']}", "resource": r} for r in resources],
+        }
+    )
+    return whole
+
+
+def _plain_spaces(data: Any) -> Any:
+    """R4's pattern for strings, `[ \\r\\n\\t\\S]+`, has no place for the no-break spaces of French
+    texts where a reader's regular expressions know Unicode: such readers refuse them."""
+    if isinstance(data, dict):
+        return {k: _plain_spaces(v) for k, v in data.items()}
+    if isinstance(data, list):
+        return [_plain_spaces(v) for v in data]
+    return re.sub(r"[^\S \r\n\t]", " ", data) if isinstance(data, str) else data
 
 
 def _id(record: SlideRecord, name: str) -> str:
