@@ -29,6 +29,7 @@ from PIL import Image
 from edge_sdk.report import table
 from edge_sdk.screening import gates
 from edge_sdk.screening.segment import segment
+from edge_sdk.stain_range import StainRange
 
 SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -100,7 +101,7 @@ def duplicates(pictures: list[Any]) -> None:
           f"largest peak {max(apart):.3f}\n")  # fmt: skip
 
 
-def whole(pictures: list[Any], stain: gates.StainRange | None) -> None:
+def whole(pictures: list[Any], stain: StainRange | None) -> None:
     """Every good field through all gates, in file order, as one session would."""
     session = gates.Gates(stain=stain)
     fails: dict[str, int] = defaultdict(int)
@@ -120,13 +121,13 @@ def whole(pictures: list[Any], stain: gates.StainRange | None) -> None:
           f"{statistics.median(spent) * 1e3:.1f} ms a field\n")  # fmt: skip
 
 
-def nih_range(folder: Path) -> gates.StainRange:
+def nih_range(folder: Path) -> StainRange:
     by_patient: dict[str, list[str]] = defaultdict(list)
     with (folder / "index.csv").open(newline="", encoding="utf-8") as f:
         for row in csv.DictReader(f):
             by_patient[row["patient"]].append(row["file"])
     read: Callable[[str], Any] = lambda name: np.asarray(Image.open(folder / name).convert("RGB"))  # noqa: E731
-    return gates.StainRange.around(
+    return StainRange.around(
         gates.crop_colour([read(n) for n in files[:: max(1, len(files) // 8)]])
         for files in by_patient.values()
     )

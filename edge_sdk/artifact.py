@@ -15,6 +15,7 @@ from edge_sdk.errors import ArtifactError
 from edge_sdk.files import sha256
 from edge_sdk.input_statistics import InputStatistics
 from edge_sdk.preprocess import Preprocess
+from edge_sdk.stain_range import StainRange
 from edge_sdk.strict import from_plain, to_plain
 from edge_sdk.tflite_file import Graph
 
@@ -155,7 +156,8 @@ class SlideRule:
     decision: how a cell is flagged, with the threshold for slides, which is not the one that suits
     single cells. flags: how many of `cells` counted make a slide flagged, so that a clear one is
     not with probability `specificity`; sensitivity: that its limit of detection is meant for.
-    clear, infected: how often those patients' clear and infected cells are flagged."""
+    clear, infected: how often those patients' clear and infected cells are flagged. model_sha256:
+    of the model file whose scores these are; null in older manifests."""
 
     decision: Decision
     cells: int
@@ -164,6 +166,7 @@ class SlideRule:
     sensitivity: float
     clear: CellRate
     infected: CellRate
+    model_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if self.decision.threshold is None:
@@ -196,7 +199,7 @@ class Manifest:
     versions that took part. decision: null until a calibration is stored. method: how the weights
     were rounded, null for a float scheme; attempts: all that were tried, in order.
     input_statistics: of the calibration images, null in older manifests. screening: null until a
-    slide rule is stored."""
+    slide rule is stored, and so is stain, the colours of the cells the model was made with."""
 
     format: int
     name: str
@@ -221,6 +224,7 @@ class Manifest:
     attempts: tuple[Attempt, ...] = ()
     input_statistics: InputStatistics | None = None
     screening: SlideRule | None = None
+    stain: StainRange | None = None
 
     def __post_init__(self) -> None:
         slide = self.screening.decision if self.screening else None

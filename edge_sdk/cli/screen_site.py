@@ -24,12 +24,13 @@ def rule(model: Path, backend: str, **given: Any) -> None:
     """Choose when artifact MODEL flags a cell, and a slide.
 
     From which probability a cell is flagged, and from how many flags a slide of --cells cells; on
-    validation patients alone, kept in the manifest for every session with this model.
+    validation patients alone, kept in the manifest for every session with this model, with the
+    colours of the training's and validation's cells, which the stain gate goes by.
     """
     from edge_sdk.evaluate.slide_rule import make_rule
 
     with Bars() as bars:
-        r = make_rule(model, backend=backend, progress=bars, **given)
+        r, stain = make_rule(model, backend=backend, progress=bars, **given)
     click.echo(
         f"{model}: a cell is flagged from {r.decision.threshold:.4g} on, a slide of {r.cells:,} "
         f"cells from {r.flags} flags on (specificity {r.specificity:g})"
@@ -37,6 +38,14 @@ def rule(model: Path, backend: str, **given: Any) -> None:
     for name, rate in (("clear", r.clear), ("infected", r.infected)):
         click.echo(
             f"{name} cells: {rate.flagged:,} of {rate.counted:,} flagged (fitted across patients)"
+        )
+    if stain is None:
+        click.echo("stain: not measured, these cells are not cut out on black", err=True)
+    else:
+        low, high = (", ".join(f"{v:.1f}" for v in end) for end in (stain.low, stain.high))
+        click.echo(
+            f"stain: L*a*b* {low} to {high}, measured on {stain.cells:,} cut-out cells of "
+            f"{stain.groups} patients"
         )
 
 

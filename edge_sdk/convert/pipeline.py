@@ -35,6 +35,7 @@ from edge_sdk.convert import sampling
 from edge_sdk.convert.adaptive_rounding import Memory
 from edge_sdk.convert.calibrate import Statistics
 from edge_sdk.convert.choose import METHODS, Candidate, Workshop, choose
+from edge_sdk.convert.default_screening import with_screening, without_rule
 from edge_sdk.convert.embed_metadata import embed_metadata
 from edge_sdk.convert.gate import Judged, Runtime, find_runtimes, judge
 from edge_sdk.convert.ingest import TrainedModel, open_model
@@ -146,7 +147,7 @@ def convert(request: ConvertRequest, progress: Progress = silent) -> Conversion:
                 request, name, path, schemes, model, data, drawn, runtimes, scratch, progress
             )
             made = [_make(request, job, scheme, scratch, progress) for scheme in schemes]
-    result = Conversion(name, tuple(made), tuple(notes))
+    result = Conversion(name, tuple(made), (*notes, *without_rule(made)))
     report = json.dumps(conversion_report(result), indent=1, ensure_ascii=False) + "\n"
     write_whole(request.out / f"{name}-report.json", report.encode())
     return result
@@ -358,6 +359,7 @@ def _write(
         attempts=tuple(attempts),
         input_statistics=input_statistics(job.calibration),
     )
+    manifest = with_screening(manifest)
     final = request.out / f"{job.name}-{scheme.name}"
     rejected = final.with_name(final.name + REJECTED)
     target = final if gate.passed else rejected

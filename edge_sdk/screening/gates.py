@@ -23,10 +23,10 @@ from edge_sdk.preprocess import Pixels
 from edge_sdk.screening.crop import crop_cell
 from edge_sdk.screening.foreground import opencv
 from edge_sdk.screening.segment import Cell, Field, check_field
+from edge_sdk.stain_range import Colour, StainRange
 
 Gate = Literal["focus", "exposure", "density", "duplicate", "stain"]
 Verdict = Literal["pass", "fail", "not judged"]
-Colour = tuple[float, float, float]
 Spectrum = npt.NDArray[np.complex64]
 
 _THUMBNAIL = (160, 120)
@@ -75,33 +75,6 @@ class Limits:
             raise UsageError(
                 f"limit cells {self.cells} must be at least 0, light {self.light} from low to high"
             )
-
-
-@dataclass(frozen=True)
-class StainRange:
-    """CIE L*a*b* of cells that the model was calibrated for, lowest and highest of each."""
-
-    low: Colour
-    high: Colour
-
-    def __post_init__(self) -> None:
-        if len(self.low) != 3 or len(self.high) != 3 or not np.all(np.less(self.low, self.high)):
-            raise UsageError(f"stain range {self.low} to {self.high} must be three rising pairs")
-
-    @classmethod
-    def around(cls, colours: Iterable[Colour], margin: float = 2.0) -> StainRange:
-        """From the colour (`crop_colour`) of each patient or slide that the model was calibrated
-        with; the range between their extremes, `margin` units wider on each side."""
-        told = np.asarray(list(colours), np.float64)
-        if told.ndim != 2 or told.shape[1] != 3 or len(told) < 3:
-            raise DataError(f"stain range: colours of shape {told.shape} must be at least (3, 3)")
-        low, high = (told.min(axis=0) - margin).tolist(), (told.max(axis=0) + margin).tolist()
-        return cls((low[0], low[1], low[2]), (high[0], high[1], high[2]))
-
-    def outside(self, colour: Colour) -> float:
-        """Units by which the colour misses the range in its worst channel, 0 inside."""
-        worst = np.maximum(np.subtract(self.low, colour), np.subtract(colour, self.high)).max()
-        return max(0.0, float(worst))
 
 
 def sharpness(pixels: Pixels) -> float:
@@ -257,7 +230,7 @@ class Gates:
 
     def _stain(self, pixels: Pixels, found: Field) -> GateResult:
         if self.stain is None:
-            return GateResult("stain", "not judged", None, "no range: the model names none")
+            return GateResult("stain", "not judged", None, "no range for these pictures")
         if len(found.counted) < _LEAST_CELLS:
             return GateResult("stain", "not judged", None, f">= {_LEAST_CELLS} cells to judge by")
         figure = self.stain.outside(stain_colour(pixels, found.counted))

@@ -36,7 +36,7 @@ def replay(store: Store, reader: FieldReader) -> Replay:
     """Raises UsageError in a state that has no result yet."""
     after(store.state, "replay", store.settings.session)
     flagged = counted = 0
-    gates = Gates()
+    gates = Gates(stain=store.settings.stain)
     differences: list[str] = list(store.problems())
     fields = store.fields()
     for field in fields:

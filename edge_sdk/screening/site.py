@@ -82,8 +82,9 @@ def site_rate(slides: Sequence[tuple[int, int]], patients: CellRate) -> CellRate
 
 
 def rule_hash(rule: SlideRule) -> str:
-    """The SHA-256 of a slide rule's JSON, keys sorted."""
-    text = json.dumps(to_plain(rule), sort_keys=True, separators=(",", ":"))
+    """The SHA-256 of a slide rule's JSON, keys sorted, without what it does not say."""
+    plain = {k: v for k, v in to_plain(rule).items() if v is not None}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

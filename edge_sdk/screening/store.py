@@ -86,9 +86,9 @@ class Store:
         self._lock = lock(folder) if write else None
         try:
             self._db = connect(folder / DATABASE)
-            self.settings = from_plain(
-                Settings, json.loads(self._value("settings")), str(folder / DATABASE), DataError
-            )
+            self.settings_text = self._value("settings")
+            data = json.loads(self.settings_text)
+            self.settings = from_plain(Settings, data, str(folder / DATABASE), DataError)
         except BaseException:
             self._unlock()
             raise

@@ -24,6 +24,7 @@ from edge_sdk.errors import DataError, UsageError
 from edge_sdk.files import write_whole
 from edge_sdk.metrics import Bools, Floats, Ints
 from edge_sdk.screening.limits import CONFIDENCE, cell_rate, flags_needed, limits, spread
+from edge_sdk.stain_range import StainRange
 
 TARGET_CELLS = 2000
 CANDIDATES = 60
@@ -92,9 +93,9 @@ def _choose(
     return -best[1]
 
 
-def store_rule(artifact: Path, rule: SlideRule | None) -> None:
-    """Rewrites an artifact's manifest with this rule, whole or not at all."""
-    manifest = replace(read_artifact(artifact).manifest, screening=rule)
+def store_rule(artifact: Path, rule: SlideRule | None, stain: StainRange | None = None) -> None:
+    """Rewrites an artifact's manifest with these, whole or not at all."""
+    manifest = replace(read_artifact(artifact).manifest, screening=rule, stain=stain)
     write_whole(artifact / MANIFEST_FILE, manifest_json(manifest).encode("utf-8"))
 
 

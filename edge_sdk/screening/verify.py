@@ -6,8 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from edge_sdk.files import sha256
-from edge_sdk.screening.audit import canonical, text_hash
-from edge_sdk.strict import to_plain
+from edge_sdk.screening.audit import text_hash
 
 if TYPE_CHECKING:
     from edge_sdk.screening.store import Store
@@ -18,7 +17,7 @@ def store_problems(store: Store) -> tuple[str, ...]:
     when it was written."""
     found = [*store.structure_problems(), *store.chain_problems()]
     logged = [(e.event, json.loads(e.details)) for e in store.entries()]
-    settings = text_hash(canonical(to_plain(store.settings)))
+    settings = text_hash(store.settings_text)
     if logged and logged[0][1].get("settings_sha256") != settings:
         found.append("the session's settings are not those it was made with")
     states = [d["state"] for _, d in logged if "state" in d]

@@ -10,13 +10,13 @@ from edge_sdk.screening.gates import (
     GateResult,
     Gates,
     Limits,
-    StainRange,
     rejected,
     sharpness,
     stain_colour,
 )
 from edge_sdk.screening.segment import segment
 from edge_sdk.simulate_field import draw_field
+from edge_sdk.stain_range import StainRange
 
 pytest.importorskip("cv2")
 
