@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("EDGE_SDK_SHARED", ROOT.parent / "shared"))
+ARM_VM = Path(os.environ.get("EDGE_SDK_ARM_VM", ROOT / ".cache" / "arm_vm"))
 LIBCAMERA = Path(os.environ.get("EDGE_SDK_LIBCAMERA", ROOT / ".cache" / "libcamera"))
 SECOND_ENVIRONMENTS = {
     "tflite_runtime": "EDGE_SDK_TFLITE_RUNTIME_PYTHON",
@@ -45,6 +47,10 @@ def lacks() -> dict[str, str]:
         found["shared"] = "no development data in ../shared (or EDGE_SDK_SHARED)"
     if not (LIBCAMERA / "ready.json").is_file():
         found["libcamera"] = f"no libcamera in {LIBCAMERA}: python tools/camera_stack makes it"
+    if not (ARM_VM / "vm.json").is_file():
+        found["arm_vm"] = f"no virtual machine in {ARM_VM}: python tools/arm_vm build makes it"
+    elif shutil.which("qemu-system-aarch64") is None:
+        found["arm_vm"] = "no qemu-system-aarch64: apt-get install qemu-system-arm"
     for marker, variable in SECOND_ENVIRONMENTS.items():
         if not os.environ.get(variable):
             found[marker] = f"no second environment: {variable} is not set"
@@ -75,6 +81,12 @@ def tflite_runtime_python() -> str:
 def mediapipe_python() -> str:
     """The Python of the environment with MediaPipe; mark the test `mediapipe`."""
     return os.environ[SECOND_ENVIRONMENTS["mediapipe"]]
+
+
+@pytest.fixture(scope="session")
+def arm_vm() -> Path:
+    """The folder that `python tools/arm_vm build` made; mark the test `arm_vm`."""
+    return ARM_VM
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,10 @@ class VideoReader:
             ) from e
         if not good or pixels is None:
             return None
+        width, height = self.size
+        if self.format == "BGR3" and pixels.shape == (1, height * width * 3):
+            # OpenCV 4.11 gives what it has not to convert as one row; other versions do not.
+            pixels = pixels.reshape(height, width, 3)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise CameraError(
                 f"'{self._source}' gave frames of shape {pixels.shape}, {pixels.dtype}: (H, W, 3) "

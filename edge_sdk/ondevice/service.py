@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_sdk.errors import DeviceError
-from edge_sdk.ondevice.layout import UNIT
+from edge_sdk.ondevice.layout import UNITS, Layout
 
 START_S = 120.0
 SETTLE_S = 3.0
@@ -47,8 +47,8 @@ class Systemd:
     name = "systemd"
     manages = True
 
-    def __init__(self, systemctl: str, *, settle_s: float = SETTLE_S) -> None:
-        self._systemctl = systemctl
+    def __init__(self, systemctl: str, layout: Layout, *, settle_s: float = SETTLE_S) -> None:
+        self._systemctl, self._layout = systemctl, layout
         self._settle_s = settle_s
 
     def restart(self) -> str:
@@ -56,17 +56,18 @@ class Systemd:
         unit is of type notify, so the request ends when the classifier says that it is ready."""
         if problem := self._call("daemon-reload"):
             return problem
-        if problem := self._call("restart", UNIT):
+        unit = self._layout.service()
+        if problem := self._call("restart", unit):
             return problem
         time.sleep(self._settle_s)
         state = self.state()
-        return "" if state == "active" else f"{UNIT} is {state} {self._settle_s:g} s after it began"
+        return "" if state == "active" else f"{unit} is {state} {self._settle_s:g} s after it began"
 
     def stop(self) -> None:
-        self._call("stop", UNIT)
+        self._call("stop", *(u for u in UNITS.values() if self._layout.unit(u).is_file()))
 
     def state(self) -> str:
-        command = [self._systemctl, "is-active", UNIT]
+        command = [self._systemctl, "is-active", self._layout.service()]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=START_S, check=False
@@ -88,16 +89,17 @@ class Systemd:
         said = done.stderr.strip().splitlines()
         if done.returncode == 0:
             return ""
-        last = said[-1] if said else f"exit status {done.returncode}"
-        return f"systemctl {' '.join(words)}: {last}"
+        # What went wrong is the first line; after it comes where to read more.
+        why = said[0] if said else f"exit status {done.returncode}"
+        return f"systemctl {' '.join(words)}: {why}"
 
 
-def find_services(choice: str, root: Path) -> Services:
+def find_services(choice: str, layout: Layout) -> Services:
     """choice: systemd, none, or auto: systemd where it runs this very system."""
-    here = root == Path("/") and Path("/run/systemd/system").is_dir()
+    here = layout.root == Path("/") and Path("/run/systemd/system").is_dir()
     if choice == "none" or (choice == "auto" and not here):
         return NoServices()
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         raise DeviceError("systemctl is not here: install without a service, --services none")
-    return Systemd(systemctl)
+    return Systemd(systemctl, layout)

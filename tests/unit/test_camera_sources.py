@@ -242,6 +242,18 @@ def test_a_usb_camera_that_gives_another_size_or_code(usb: type[Capture]) -> Non
         open_camera("v4l2", code="MJPG")
 
 
+def test_a_frame_that_opencv_hands_out_as_one_row(usb: type[Capture]) -> None:
+    """As its 4.11 does with blue, green, red; in another format one row is no picture."""
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    usb.gives, usb.code = (64, 48), b"BGR3"
+    usb.read = lambda _: (True, picture.reshape(1, -1))  # type: ignore[method-assign]
+    with open_camera("v4l2") as camera:
+        assert np.array_equal(next(iter(camera)).pixels, picture[:, :, ::-1])
+    usb.code = b"GREY"
+    with open_camera("v4l2") as camera, pytest.raises(CameraError, match=r"shape \(1, 9216\)"):
+        next(iter(camera))
+
+
 def test_a_missing_opencv_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(CameraError, match=r"pip install 'edge-sdk\[opencv\]'"):
