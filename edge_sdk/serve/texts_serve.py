@@ -28,6 +28,8 @@ SERVE: dict[str, tuple[str, str, str]] = {
     "no access": (
         "Access has ended: enter the token again.",
         "L'accès a expiré : saisissez à nouveau le jeton.", "访问已失效：请重新输入令牌。"),
+    "home.unreadable": (
+        "These slides cannot be read", "Ces lames sont illisibles", "以下玻片无法读取"),
     "fault": ("This cannot be shown", "Impossible d'afficher", "无法显示"),
     "fault.home": ("To the list of slides", "Vers la liste des lames", "返回玻片列表"),
     # --- the way in
@@ -96,7 +98,7 @@ SERVE: dict[str, tuple[str, str, str]] = {
     "capture.automatic.help": (
         "takes every picture whose lights are all green",
         "prend chaque image dont tous les voyants sont verts", "所有指示灯为绿色时自动拍摄"),
-    "capture.finish": ("Finish counting", "Terminer le comptage", "结束计数"),
+    "capture.finish": ("Finish counting", "Terminer", "结束计数"),
     "capture.finish.early": ("Finish now?", "Terminer maintenant ?", "现在结束？"),
     "capture.finish.why": (
         "{counted} of {target} red cells are counted. Fewer cells raise the limit of detection, "
@@ -117,6 +119,7 @@ SERVE: dict[str, tuple[str, str, str]] = {
         "Target reached. Finish counting.", "Objectif atteint. Terminez le comptage.",
         "已达到目标。请结束计数。"),
     "capture.counts": ("Red cells", "Globules rouges", "红细胞"),
+    "capture.red cells": ("red cells", "globules", "红细胞"),
     "capture.of": ("{counted} of {target}", "{counted} sur {target}", "{counted} / {target}"),
     "capture.flagged": ("flagged", "signalés", "被标记"),
     "capture.fields": (
@@ -128,6 +131,8 @@ SERVE: dict[str, tuple[str, str, str]] = {
         "{share} %, 95 % interval {low} to {high} %",
         "{share} %, intervalle à 95 % de {low} à {high} %",
         "{share} %，95 % 区间 {low} 至 {high} %"),
+    "capture.share.short": (
+        "{share} % ({low} – {high})", "{share} % ({low} – {high})", "{share} %（{low} – {high}）"),
     "capture.share.key": (
         "Dot: share. Bar: Wilson's 95 % interval, not corrected.",
         "Point : part. Barre : intervalle de Wilson à 95 %, non corrigé.",
@@ -146,6 +151,10 @@ SERVE: dict[str, tuple[str, str, str]] = {
         "Parasites par µL. Ombré : signalé avec une probabilité de 95 %. Plus de cellules "
         "l'abaissent, par paliers.",
         "每微升寄生虫数。阴影：以 95 % 概率被标记。细胞越多越低，呈阶梯状。"),
+    "why.no site": (
+        "This site is not calibrated: without known-clear slides there is no limit.",
+        "Ce site n'est pas étalonné : sans lames connues sans parasite, il n'y a pas de limite.",
+        "本站点未校准：没有已知无寄生虫的玻片，就没有检出限。"),
     "capture.detection.none": ("none yet", "pas encore", "尚无"),
     "capture.last": ("Last picture", "Dernière image", "上一张"),
     "capture.last.none": ("Nothing taken yet.", "Rien de pris.", "尚未拍摄。"),
@@ -208,10 +217,10 @@ SERVE: dict[str, tuple[str, str, str]] = {
     "report.sums": ("Checksums, SHA-256", "Empreintes, SHA-256", "校验和（SHA-256）"),
     "report.print": ("Print, or save as PDF", "Imprimer ou enregistrer en PDF", "打印或存为 PDF"),
     "report.print.how": (
-        "The full report opens in a page of its own: choose Print there, then “Save as PDF”.",
-        "Le rapport complet s'ouvre dans sa propre page : choisissez Imprimer, puis "
+        "Opens the full report: choose Print in the browser's menu, there “Save as PDF”.",
+        "Ouvre le rapport complet : choisissez Imprimer dans le menu du navigateur, puis "
         "« Enregistrer en PDF ».",
-        "完整报告将在单独页面中打开：请选择“打印”，再选“存为 PDF”。"),
+        "打开完整报告：请在浏览器菜单中选择“打印”，再选“存为 PDF”。"),
     "report.next": ("Start the next slide", "Commencer la lame suivante", "开始下一张玻片"),
     "report.fields": ("fields counted", "champs comptés", "计数视野"),
     "report.rejected": ("fields rejected", "champs rejetés", "被拒视野"),

@@ -10,6 +10,7 @@ const SVG = 'http://www.w3.org/2000/svg';
 let state = null;  // the newest that was read
 let onScreen = null;  // `live` of the picture that is seen
 let lastField = null;
+let wasReady = false;
 let acting = false;
 let leaving = false;
 let nudge = () => {};
@@ -55,6 +56,7 @@ function paintLights(live) {
   const box = byId('todo');
   if (box.dataset.words === words) return;
   box.dataset.words = words;
+  box.className = todo.length ? '' : 'quiet';  // green is seen by the lights
   box.replaceChildren(...(todo.length ? todo : words ? [['', words]] : []).map(([name, what]) => {
     const line = document.createElement('p');
     if (name) {
@@ -81,6 +83,8 @@ function paintCounts() {
   drawLimit(state);
   show(byId('needed'), state.limits && counts.counted
     ? said('capture.needed', {flags: number(state.limits.flags_needed)}) : '');
+  const became = state.ready_to_finish && !wasReady;
+  wasReady = state.ready_to_finish;
   if (last && last.field !== lastField) {
     lastField = last.field;
     tell(last.accepted
@@ -89,6 +93,7 @@ function paintCounts() {
       : said('capture.last.rejected', {field: number(last.field),
         why: last.instructions.map(instruction).join(' ')}), !last.accepted);
   }
+  if (became) tell(`${byId('said').textContent} ${said('capture.ready')}`);
 }
 
 function paintButtons() {
@@ -107,10 +112,20 @@ function paintButtons() {
 function paintCamera() {
   const {camera} = state;
   const words = camera.status === 'live' && onScreen ? ''
-    : [said(`camera.${camera.status === 'live' ? 'waiting' : camera.status}`), camera.message]
-      .filter(Boolean).join(' ');
-  show(byId('camera-says').firstElementChild, words);
+    : state.ready_to_finish ? said('capture.ready')
+      : [said(`camera.${camera.status === 'live' ? 'waiting' : camera.status}`), camera.message]
+        .filter(Boolean).join(' ');
+  show(byId('camera-says'), words);
   byId('camera-says').hidden = !words;
+}
+
+let troubled = '';
+
+/** What is wrong for as long as it is; it takes its own words back, and no others. */
+function trouble(words) {
+  if (words) tell(words, true);
+  else if (troubled && byId('bad').textContent === troubled) tell(byId('said').textContent);
+  troubled = words;
 }
 
 function tell(words, bad = false) {
@@ -152,7 +167,7 @@ async function read() {
   paintCounts();
   paintCamera();
   paintButtons();
-  if (state.error) tell(state.error, true);
+  trouble(state.error || '');
 }
 
 async function watch() {
@@ -164,7 +179,7 @@ async function watch() {
         pause = 450;
       } catch (e) {
         pause = Math.min(4000, pause + 700);
-        if (e instanceof Refused) tell(said('failed', {error: e.message}), true);
+        if (e instanceof Refused) trouble(said('failed', {error: e.message}));
         else if (!(e instanceof Away)) throw e;
       }
     }
@@ -244,7 +259,7 @@ pressed('automatic', automatic);
 pressed('finish', finish);
 document.addEventListener('keydown', e => {
   if (e.key !== ' ' || e.repeat || e.ctrlKey || e.altKey || e.metaKey || byId('ask').open) return;
-  if (e.target.closest('button, a, input, select, textarea, summary')) return;
+  if (e.target.closest('button, a, input')) return;
   e.preventDefault();
   take();
 });

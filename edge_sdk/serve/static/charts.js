@@ -13,9 +13,9 @@ function draw(parent, name, attributes, text) {
   return element;
 }
 
-function fresh(holder, words) {
+function fresh(holder, words, box) {
   const svg = document.createElementNS(SVG, 'svg');
-  svg.setAttribute('viewBox', '0 0 340 58');
+  svg.setAttribute('viewBox', box);
   svg.setAttribute('role', 'img');
   svg.setAttribute('aria-label', words);
   draw(svg, 'rect', {x: LEFT, y: TOP, width: RIGHT - LEFT, height: HIGH, class: 'track'});
@@ -49,15 +49,15 @@ export function drawShare(state) {
     holder.replaceChildren();
     return;
   }
-  const words = said('capture.share.said',
-    {share: percent(share.value), low: percent(share.low), high: percent(share.high)});
-  show(byId('share-said'), words);
+  const told = {share: percent(share.value), low: percent(share.low), high: percent(share.high)};
+  const words = said('capture.share.said', told);
+  show(byId('share-said'), said('capture.share.short', told));
   const mark = limits ? limits.flags_needed / counts.counted : null;
   const near = mark !== null && mark <= 4 * share.high;
   const most = 100 * Math.max(share.high, near ? mark : 0) * 1.06;
   const every = step(most), top = Math.ceil(most / every) * every;
   const x = value => LEFT + (RIGHT - LEFT) * Math.min(1, 100 * value / top);
-  const svg = fresh(holder, words);
+  const svg = fresh(holder, words, '0 0 340 56');
   draw(svg, 'rect', {x: x(share.low), y: TOP, height: HIGH, class: 'interval',
     width: Math.max(2, x(share.high) - x(share.low))});
   if (near) {
@@ -87,7 +87,8 @@ export function drawLimit(state) {
   const {limits} = state;
   const holder = byId('limit');
   const limit = limits ? limits.detection_per_ul : null;
-  const why = state.no_limits_why || '';
+  const why = !state.no_limits_why ? ''
+    : said(state.counts.counted ? 'why.no site' : 'capture.share.none');
   show(byId('no-limits'), why);
   byId('no-limits').hidden = !why;
   byId('limit-key').hidden = limit === null;
@@ -100,7 +101,7 @@ export function drawLimit(state) {
   show(byId('limit-said'), words);
   const x = decade => LEFT + (RIGHT - LEFT) * Math.min(1, Math.max(0, (decade - FEWEST) / DECADES));
   const at = x(Math.log10(limit));
-  const svg = fresh(holder, words);
+  const svg = fresh(holder, words, '0 13 340 43');
   draw(svg, 'rect', {x: at, y: TOP, width: Math.max(0, RIGHT - at), height: HIGH, class: 'sure'});
   draw(svg, 'line', {x1: at, x2: at, y1: TOP - 5, y2: TOP + HIGH + 5, class: 'edge'});
   ticks(svg, Array.from({length: DECADES + 1},

@@ -13,7 +13,7 @@ export const number = (value, decimals = 0) => value.toLocaleString(lang,
 
 export const wait = ms => new Promise(done => setTimeout(done, ms));
 
-/** The server did not answer at all. */
+/** The server did not answer, or wants the token first: whoever asks may go on asking. */
 export class Away extends Error {}
 
 /** The server refused. status: of HTTP; body: what it said. */
@@ -26,12 +26,14 @@ export class Refused extends Error {
 }
 
 let gone = false;
+let shut = false;
 let told = 0;
 
 /** Says that the server is away, or is back; the word that it is back goes by itself. */
 export function reachable(yes) {
-  if (yes !== gone) return;
+  if (yes !== gone && !(yes && shut)) return;
   gone = !yes;
+  shut = false;
   const line = byId('away');
   clearTimeout(told);
   line.textContent = said(yes ? 'back' : 'away');
@@ -41,12 +43,32 @@ export function reachable(yes) {
   if (yes) told = setTimeout(() => { line.hidden = true; }, 4000);
 }
 
-function shut() {
+/** A server that was started again knows nobody: the token is given here, and the page stays. */
+function enterHere() {
+  if (shut) return;
+  shut = true;
+  clearTimeout(told);
   const line = byId('away');
-  const way = document.createElement('a');
-  way.href = '/enter';
-  way.textContent = said('no access');
-  line.replaceChildren(way);
+  const form = document.createElement('form');
+  const label = document.createElement('label');
+  const input = document.createElement('input');
+  const button = document.createElement('button');
+  label.textContent = said('no access');
+  label.htmlFor = input.id = 'token';
+  Object.assign(input, {type: 'password', name: 'token', required: true, autocomplete: 'off'});
+  button.textContent = said('enter.go');
+  form.append(label, input, button);
+  form.addEventListener('submit', async e => {
+    e.preventDefault();
+    const body = new URLSearchParams({token: input.value});
+    const answer = await fetch('/enter', {method: 'POST', body}).catch(() => null);
+    if (!answer || !answer.ok) {
+      label.textContent = said(answer ? 'enter.wrong' : 'away');
+      input.select();
+    } else await renewed().catch(() => {});
+  });
+  line.classList.remove('fine');
+  line.replaceChildren(form);
   line.hidden = false;
 }
 
@@ -72,6 +94,10 @@ async function send(path, body, seconds) {
     reachable(false);
     throw new Away(String(answer.status));
   }
+  if (answer.status === 401) {
+    enterHere();
+    throw new Away('401');
+  }
   reachable(true);
   return answer;
 }
@@ -79,7 +105,7 @@ async function send(path, body, seconds) {
 // A server that was started again may have another CSRF value: the page itself has the new one.
 async function renewed() {
   const answer = await send(location.pathname, undefined, 10);
-  if (!answer.ok || new URL(answer.url).pathname === '/enter') return false;
+  if (!answer.ok || new URL(answer.url).pathname === '/enter') return false;  // still outside
   const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
   const value = fresh.querySelector('meta[name=csrf]');
   if (!value || value.content === csrf().content) return false;
@@ -94,7 +120,6 @@ export async function ask(path, body) {
   if (answer.status === 403 && body !== undefined && await renewed()) {
     answer = await send(path, body, seconds);
   }
-  if (answer.status === 401 || answer.status === 403) shut();
   const text = await answer.text().catch(() => '');
   let json = {};
   try { json = JSON.parse(text); } catch (e) { if (answer.ok) throw new Refused(500, {}); }

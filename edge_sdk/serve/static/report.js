@@ -17,15 +17,4 @@ async function figures() {
   }
 }
 
-byId('print')?.addEventListener('click', e => {
-  const opened = window.open(e.currentTarget.href, '_blank');
-  if (!opened) return;  // not allowed: the link opens it
-  e.preventDefault();
-  try {
-    opened.addEventListener('load', () => opened.print());
-  } catch (e) {
-    // A sandboxed page is not ours to print: its reader does.
-  }
-});
-
 figures();

@@ -74,7 +74,6 @@ function tell(words, bad = false) {
   show(byId('said'), bad ? '' : words);
   show(byId('bad'), bad ? words : '');
   byId('bad').hidden = !bad;
-  byId('said').hidden = bad;
 }
 
 /** Sends until the server answers: a verdict says what it replaces, so twice changes nothing. */
@@ -169,6 +168,7 @@ pressed('unsure', keys['3']);
 pressed('clear', keys['0']);
 pressed('done', finish);
 select(at);
+new ResizeObserver(() => cells[at]?.button.scrollIntoView({block: 'nearest'})).observe(grid.parentElement);
 if (!cells.length) {
   byId('none').hidden = false;
   byId('selected').hidden = true;
