@@ -59,6 +59,10 @@ def append_entry(
     db.execute("UPDATE session SET audit_entries = ?, audit_head = ?", (entry.seq, entry.hash))
 
 
+class InUseError(UsageError):
+    """Another program has the session open for writing."""
+
+
 @contextmanager
 def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
     disk.before("sql begin", path)
@@ -146,7 +150,7 @@ def lock(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise UsageError(
+        raise InUseError(
             f"session {folder.name} is in use by another program: wait until it ends"
         ) from None
     return descriptor

@@ -95,8 +95,8 @@ class DrawnSlide(Source):
 
 
 def drawn_rule(artifact: Artifact, kept: Path, progress: Progress = silent) -> SlideRule:
-    """A slide rule chosen on drawn fields, which says so: for simulated slides, where the manifest
-    has none. Kept in the file `kept` and taken from there the next time."""
+    """A slide rule chosen on drawn fields, which says so: for simulated slides, whatever rule the
+    manifest has. Kept in the file `kept` and taken from there the next time."""
     try:
         found = json.loads(kept.read_text(encoding="utf-8"))
         if found["model_sha256"] == artifact.manifest.sha256:
@@ -104,7 +104,7 @@ def drawn_rule(artifact: Artifact, kept: Path, progress: Progress = silent) -> S
     except (OSError, ValueError, KeyError, TypeError, UsageError):
         pass  # not there, or of another version: made again
     m = artifact.manifest
-    old = m.decision
+    old = m.decision or (m.screening.decision if m.screening else None)
     positive = old.positive if old and old.positive else "Parasitized"
     if positive not in m.labels:
         raise UsageError(

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from edge_sdk.errors import UsageError, unknown_name
 from edge_sdk.ondevice import disk
 from edge_sdk.screening.database import full_disk
 from edge_sdk.screening.record import VERDICTS, FlaggedCell, Verdict
-from edge_sdk.screening.review_page import ReviewCells
 from edge_sdk.screening.session import encode_picture, read_picture
 from edge_sdk.screening.state import after
 from edge_sdk.screening.store import Store
 
 _AROUND = 0.5  # of a cell's box, shown on each side of it
+
+
+@dataclass(frozen=True)
+class ReviewCells:
+    """cells: the most probable first. thumbnails: PNG by cell number. sizes: (width, height) of
+    fields' pictures by number, field: PNG of a field by number; None where it was purged."""
+
+    cells: tuple[FlaggedCell, ...]
+    thumbnails: Mapping[int, bytes]
+    sizes: Mapping[int, tuple[int, int]]
+    field: Callable[[int], bytes | None]
 
 
 def to_review(store: Store) -> tuple[FlaggedCell, ...]:
@@ -35,7 +47,7 @@ def set_verdict(store: Store, cell: int, verdict: str | None, operator: str) -> 
 
 
 def review_cells(store: Store) -> ReviewCells:
-    """What the review page shows of a session. Raises as `to_review` does."""
+    """What a page of the review shows. Raises as `to_review` does."""
     cells = to_review(store)
     images = {f.number: f.image for f in store.fields()}
 
@@ -49,8 +61,6 @@ def review_cells(store: Store) -> ReviewCells:
         thumbnails={c.number: (store.folder / c.thumbnail).read_bytes() for c in cells},
         sizes={n: size for n in {c.field for c in cells} if (size := _size(field(n)))},
         field=field,
-        simulated=store.settings.simulated,
-        language=store.settings.language,
     )
 
 

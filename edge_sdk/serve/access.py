@@ -11,16 +11,19 @@ import hmac
 import json
 import secrets
 import time
+import traceback
 from asyncio import wait_for
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_sdk.errors import EdgeError
+from edge_sdk.live.log import ERROR, Log
 from edge_sdk.serve.settings import ServeSettings
 
 MOST_BYTES = 64 * 1024  # of a request's body
@@ -131,6 +134,7 @@ class Access:
     def __init__(self, app: ASGIApp, settings: ServeSettings, door: Door) -> None:
         self._app, self._settings, self._door = app, settings, door
         self._cookie = cookie_name(settings)
+        self._log = Log()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -148,12 +152,18 @@ class Access:
         if refused is not None:
             await _answer(refused, scope, send)
             return
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except Exception as e:
+            for line in "".join(traceback.format_exception(e)).splitlines():
+                self._log(line, ERROR)
+            told = f"the program failed ({type(e).__name__}): its log on the device says more"
+            await _answer(Refusal(503, told), scope, send)
 
     def _refused(self, scope: Scope, headers: Headers) -> Refusal | None:
         method, path = scope["method"], scope["path"]
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or _name(hosts[0]) not in self._settings.names:
+        if len(hosts) != 1 or not self._is_here(_name(hosts[0]), scope):
             return Refusal(403, "another host's request: open the address that the program printed")
         if method not in ("GET", "HEAD", "POST"):
             return Refusal(405, f"method {method[:20]}: GET, HEAD and POST are answered")
@@ -172,6 +182,13 @@ class Access:
             return Refusal(403, "this page is of an earlier visit: load it again")
         return None
 
+    def _is_here(self, name: str, scope: Scope) -> bool:
+        if name in self._settings.names:
+            return True
+        # The address itself that the connection came to: no DNS has led it here.
+        server = str((scope.get("server") or ("",))[0]).removeprefix("::ffff:")
+        return name == server and _is_address(name)
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -184,6 +201,14 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 async def _body(headers: Headers, receive: Receive) -> bytes | Refusal:

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from edge_sdk.errors import EdgeError, UsageError
+from edge_sdk.screening.database import InUseError
 from edge_sdk.screening.texts import LANGUAGES
 from edge_sdk.serve import texts_serve
 from edge_sdk.serve.access import VISIT_S, Access, Door, WrongTokenError, cookie_name
@@ -60,8 +62,7 @@ def create_app(work: Work, door: Door) -> Starlette:
         Route("/enter", pages.entered, methods=["POST"]),
         *(Route(path, getattr(pages, name), methods=["POST"]) for path, name in COMMANDS.items()),
     ]
-    faults: Mapping[Any, Any] = {EdgeError: pages.refused, HTTPException: pages.missing,
-                                 Exception: pages.failed}  # fmt: skip
+    faults: Mapping[Any, Any] = {EdgeError: pages.refused, HTTPException: pages.missing}
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -101,10 +102,6 @@ COMMANDS = {
 }
 
 
-class BadRequestError(UsageError):
-    pass
-
-
 class Pages:
     def __init__(self, work: Work, door: Door) -> None:
         self._work, self._door = work, door
@@ -120,8 +117,11 @@ class Pages:
         return self._page(request, "enter.html") if token is None else self._enter(request, token)
 
     async def entered(self, request: Request) -> Response:
-        form = await request.form(max_files=0, max_fields=4)
-        return self._enter(request, str(form.get("token", "")))
+        try:
+            form = parse_qs((await request.body()).decode(), max_num_fields=4)
+        except ValueError:
+            form = {}
+        return self._enter(request, form.get("token", [""])[0])
 
     def _enter(self, request: Request, token: str) -> Response:
         address = request.client.host if request.client else ""
@@ -322,30 +322,22 @@ class Pages:
         return Response(html, status, headers, "text/html; charset=utf-8")
 
     def _error(self, request: Request, status: int, why: str, **more: Any) -> Response:
-        path = request.url.path
+        path = request.scope["path"]
         if path.startswith(("/slide/", "/enter")) or path == "/":
             return self._page(request, "fault.html", status=status, error=why)
         return JSONResponse({"error": why, **more}, status)
 
     async def refused(self, request: Request, error: Exception) -> Response:
-        if isinstance(error, StaleError):
-            return self._error(request, 409, str(error), verdicts=error.verdicts)
-        if isinstance(error, ConflictError):
-            return self._error(request, 409, str(error))
-        # Another process holds the slide: no fault of the request.
-        status = 503 if not isinstance(error, UsageError) else 400
-        if isinstance(error, UsageError) and not isinstance(error, BadRequestError):
-            status = 409 if "in use by another program" in str(error) else 400
-        return self._error(request, status, str(error))
+        status = 400 if isinstance(error, UsageError) else 503
+        if isinstance(error, (ConflictError, InUseError)):
+            status = 409
+        more = {"verdicts": error.verdicts} if isinstance(error, StaleError) else {}
+        return self._error(request, status, str(error), **more)
 
     async def missing(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         why = {404: "there is no such page, slide or picture", 405: "not done that way"}
         return self._error(request, status, why.get(status, "this request cannot be answered"))
-
-    async def failed(self, request: Request, error: Exception) -> Response:
-        told = f"the program failed ({type(error).__name__}): its log on the device says more"
-        return self._error(request, 503, told)
 
 
 def _picture(data: bytes | None) -> Response:
@@ -357,21 +349,21 @@ def _picture(data: bytes | None) -> Response:
 async def _json(request: Request) -> Any:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise BadRequestError("Content-Type must be application/json")
+        raise UsageError("Content-Type must be application/json")
     try:
         return json.loads(await request.body())
     except (ValueError, RecursionError):
-        raise BadRequestError("not JSON") from None
+        raise UsageError("not JSON") from None
 
 
 async def _body(request: Request, **kinds: Any) -> dict[str, Any]:
-    """An object of just these keys, each of its type (bool is no int). Raises BadRequestError."""
+    """An object of just these keys, each of its type (bool is no int). Raises UsageError."""
     found = await _json(request)
     if not isinstance(found, dict) or set(found) != set(kinds):
-        raise BadRequestError(f"the body must be an object of {', '.join(kinds) or 'no keys'}")
+        raise UsageError(f"the body must be an object of {', '.join(kinds) or 'no keys'}")
     for name, kind in kinds.items():
         if type(found[name]) not in (kind if isinstance(kind, tuple) else (kind,)):
-            raise BadRequestError(f"{name} is of the wrong type")
+            raise UsageError(f"{name} is of the wrong type")
     return found
 
 

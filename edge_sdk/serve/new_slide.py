@@ -12,7 +12,7 @@ from edge_sdk.errors import EdgeError, UsageError
 from edge_sdk.ondevice import disk
 from edge_sdk.screening.database import full_disk
 from edge_sdk.screening.identity import new_pseudonym
-from edge_sdk.screening.make_session import NewSession, new_session
+from edge_sdk.screening.make_session import NewSession, new_session, session_rule
 from edge_sdk.screening.session import session_folder, session_ids, session_summary
 from edge_sdk.screening.store import Store
 from edge_sdk.serve.settings import ServeSettings
@@ -52,6 +52,11 @@ def make_slide(settings: ServeSettings, body: Any) -> tuple[str, bool]:
     with full_disk(f"slide {session}"):
         disk.write_whole(known, session.encode(), 0o600)
     return new_session(settings.sessions, new, session=session).name, True
+
+
+def prepare(settings: ServeSettings) -> None:
+    """The rule of drawn slides: choosing it takes a while, the first slide need not wait."""
+    session_rule(settings.sessions, settings.artifact, "simulated")
 
 
 def _name(request: str) -> str:

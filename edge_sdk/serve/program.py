@@ -63,9 +63,11 @@ def run(
             ssl_keyfile=private_key,
         )
         _tell(settings, show_token, echo)
-        with _signals_end_it():
-            uvicorn.Server(config).run(sockets=[listening])
-        work.close()
+        try:
+            with _signals_end_it():
+                uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            work.close()
 
 
 def _tell(settings: ServeSettings, show_token: bool, echo: Callable[[str], None]) -> None:

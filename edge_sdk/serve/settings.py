@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import secrets
 import socket
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from edge_sdk.errors import ArtifactError, UsageError
 from edge_sdk.live.settings import check_camera_options
 
 LEAST_TOKEN = 16  # letters
+SIOCGIFADDR = 0x8915
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class ServeSettings:
         return tuple(dict.fromkeys((self.camera, "simulated")))
 
     def addresses(self) -> tuple[str, ...]:
-        """Where the pages are, the machine's own name last."""
+        """Where the pages are, loopback last."""
         scheme = "https" if self.secure else "http"
         hosts = local_addresses() if _everywhere(self.host) else (self.host,)
         return tuple(f"{scheme}://{f'[{h}]' if ':' in h else h}:{self.port}" for h in hosts)
@@ -78,34 +81,28 @@ def read_token(path: Path | None) -> str:
 
 
 def host_names(host: str) -> frozenset[str]:
-    """What the pages may be asked for as: a page of another name was led here by somebody's DNS."""
+    """What the pages may be asked for as, beside the address that a connection came to: a page of
+    another name was led here by somebody's DNS."""
     own = socket.gethostname().lower().rstrip(".")
     short = own.partition(".")[0]
     names = {"localhost", "127.0.0.1", "::1", host.lower(), own, short, f"{short}.local"}
-    if _everywhere(host):
-        names |= set(local_addresses())
-    else:
-        names |= set(_resolved(host))
-    return frozenset(n for n in names if n)
+    return frozenset(n for n in (*names, *_resolved(host)) if n)
 
 
 def local_addresses() -> tuple[str, ...]:
-    """This machine's addresses as others reach it, loopback last."""
-    found = dict.fromkeys(_outward())
-    for name in (socket.gethostname(), "localhost"):
-        found |= dict.fromkeys(_resolved(name))
-    found |= dict.fromkeys(("127.0.0.1",))
+    """This machine's IPv4 addresses, one of each interface, loopback last."""
+    found = dict.fromkeys(filter(None, (_interface(name) for _, name in socket.if_nameindex())))
     return tuple(sorted(found, key=lambda a: ipaddress.ip_address(a).is_loopback))
 
 
-def _outward() -> list[str]:
-    """The address of the interface that leads out; nothing is sent."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.connect(("192.0.2.1", 9))  # RFC 5737: documentation, nobody's
-            return [s.getsockname()[0]]
-    except OSError:
-        return []
+def _interface(name: str) -> str | None:
+    """An interface's address (netdevice(7)), None where it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            told = fcntl.ioctl(s, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+        except OSError:
+            return None
+    return socket.inet_ntoa(told[20:24])
 
 
 def _resolved(name: str) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from edge_sdk.errors import EdgeError
 from edge_sdk.live.log import ERROR, Log
 from edge_sdk.screening.session import session_folder
-from edge_sdk.serve.new_slide import make_slide
+from edge_sdk.serve.new_slide import make_slide, prepare
 from edge_sdk.serve.open_slide import ConflictError, OpenSlide, Snapshot
 from edge_sdk.serve.settings import ServeSettings
 
@@ -56,6 +56,8 @@ class Work:
         self._ended = False
         # Never the number of a picture that another run of the program showed.
         self._numbers = itertools.count(secrets.randbelow(2**30) << 20)
+        if settings.camera == "simulated":
+            self.do(lambda: prepare(settings))
         self._thread = threading.Thread(target=self._run, name="work", daemon=True)
         self._thread.start()
 
@@ -98,8 +100,9 @@ class Work:
         return answer
 
     def close(self) -> None:
-        self._ended = True
-        self._queue.put(None)
+        if not self._ended:
+            self._ended = True
+            self._queue.put(None)
         self._thread.join(CLOSE_S)
 
     # --- in the thread
@@ -119,7 +122,9 @@ class Work:
 
     def _next_job(self) -> Any:
         """None where there is none; False at the end."""
-        wait_s = min(0.2, max(0.0, self._due_s - time.monotonic()))
+        wait_s = 0.2
+        if self._slide is not None:
+            wait_s = min(wait_s, max(0.0, self._due_s - time.monotonic()))
         try:
             job = self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()
         except queue.Empty:

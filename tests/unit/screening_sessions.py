@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from screening_records import rule
 
+from edge_sdk.artifact import read_artifact
 from edge_sdk.camera import Frame
 from edge_sdk.preprocess import Pixels
 from edge_sdk.screening.audit import canonical, text_hash
@@ -21,6 +22,7 @@ from edge_sdk.screening.settings import Settings
 from edge_sdk.screening.site import BlankSlide, calibrate_site
 from edge_sdk.screening.slide import red_cells
 from edge_sdk.screening.store import NewCell, Store, create
+from edge_sdk.strict import to_plain
 
 START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
 CELLS = 120
@@ -49,6 +51,16 @@ def settings(session: str = "7K3M-Q2FX", target: int = 600, **changes: object) -
         drawn_parasitaemia=0.01,
     )
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+def keep_rule(sessions: Path, model: Path) -> None:
+    """A rule for drawn slides where it is looked for first: choosing one needs an interpreter."""
+    sha256 = read_artifact(model).manifest.sha256
+    sessions.mkdir(parents=True, exist_ok=True)
+    made = rule()
+    made = dataclasses.replace(made, decision=dataclasses.replace(made.decision, positive="ring"))
+    kept = sessions / f".drawn-rule-{sha256[:12]}.json"
+    kept.write_text(canonical({"model_sha256": sha256, "rule": to_plain(made)}))
 
 
 class Clock:

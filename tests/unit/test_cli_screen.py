@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from screening_records import rule as made_up_rule
+from screening_sessions import keep_rule
 from test_artifact import manifest_of
 
 from edge_sdk import cli
 from edge_sdk.artifact import manifest_json, read_artifact
+from edge_sdk.bundle.keys import new_key
 from edge_sdk.screening.store import Store
 
 pytest.importorskip("cv2")
@@ -44,6 +47,7 @@ def model(models: Path, tmp_path: Path) -> Path:
 def new(root: Path, model: Path, *more: object) -> str:
     options = "fields=12", "blurred=0.0", "repeated=0.0", "cells=60", "size=640x480"
     given = [x for o in options for x in ("--camera-option", o)]
+    keep_rule(root, model)
     made = invoke(
         root, "new", "--operator", "op-1", "--camera", "simulated", "--model", model,
         "--target", 60, *given, *more,
@@ -101,6 +105,22 @@ def test_verdicts_are_given_on_the_command_line(tmp_path: Path, model: Path) -> 
         invoke(root, "review", session, "--verdict", wrong, ok=False)
 
 
+def test_a_drawn_slide_never_goes_by_a_rule_of_photographs(tmp_path: Path, model: Path) -> None:
+    root = tmp_path / "sessions"
+    manifest = read_artifact(model).manifest
+    assert manifest.screening is not None
+    decision = replace(manifest.screening.decision, threshold=0.123, simulated=False)
+    changed = replace(manifest, screening=replace(manifest.screening, decision=decision))
+    (model / "manifest.json").write_text(manifest_json(changed))
+    session = new(root, model)
+    with Store(root / session, write=False) as store:
+        assert store.settings.rule == replace(
+            made_up_rule(), decision=replace(made_up_rule().decision, positive="ring")
+        )
+    kept = next(root.glob(".drawn-rule-*"))
+    assert str(store.settings.rule.decision.threshold) in kept.read_text()
+
+
 def test_identifiers_need_a_key_and_open_with_it_alone(tmp_path: Path, model: Path) -> None:
     pytest.importorskip("cryptography")
     root, file = tmp_path / "sessions", tmp_path / "names"
@@ -147,3 +167,21 @@ def test_a_real_camera_needs_a_rule_of_validation_patients(tmp_path: Path, model
     given = ["new", "--operator", "o", "--model", model, "--camera", "folder"]
     found = invoke(tmp_path / "s", *given, ok=False)
     assert "has no slide rule" in str(found.exception)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen")
+def test_a_report_is_signed_and_checked(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    key, root = new_key("clinic"), tmp_path / "sessions"
+    session = new(root, model)
+    invoke(root, "capture", session, "--finish", "--backend", "fake")
+    missing = invoke(root, "report", session, "--key", "clinc", ok=False)
+    assert "unknown key 'clinc'" in str(missing.exception) + missing.stderr
+    assert "SHA256SUMS.sig" in invoke(root, "report", session, "--key", "clinic").stdout
+    checked = invoke(root, "verify", session, "--signer", key.public)
+    assert f"report signed by {key.public}" in checked.stdout
+    (root / session / "report" / "cells.csv").write_text("")
+    refused = invoke(root, "verify", session, "--signer", key.public, ok=False)
+    assert "cells.csv was changed" in refused.stderr
