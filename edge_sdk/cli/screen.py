@@ -12,15 +12,19 @@ from edge_sdk.cli.options import Bars, Number, backend_option, threads_option
 from edge_sdk.errors import EdgeError, UsageError
 
 if TYPE_CHECKING:
+    from edge_sdk.artifact import Artifact
     from edge_sdk.screening.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
-def _sessions() -> Path:
+def sessions_folder(given: Path | None) -> Path:
+    """The one of --sessions, else the user's."""
     import os
 
+    if given is not None:
+        return given
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "edge-sdk" / "screening"
 
@@ -34,7 +38,19 @@ operator_option = click.option("--operator", help="Who does it, for the log [the
 def session_at(sessions: Path | None, session: str) -> Path:
     from edge_sdk.screening.session import session_folder
 
-    return session_folder(sessions or _sessions(), session)
+    return session_folder(sessions_folder(sessions), session)
+
+
+def screening_model(model: Path | None) -> Artifact:
+    """The artifact of --model, else the embedded one, which is made where it is not there yet."""
+    from edge_sdk.artifact import read_artifact
+
+    if model is not None:
+        return read_artifact(model)
+    from edge_sdk.convert.default import default_artifacts
+
+    with Bars() as bars:
+        return default_artifacts(bars)[0]
 
 
 def _label(store: Store) -> None:
@@ -90,28 +106,33 @@ def new(
     """Make a session; prints its id, a pseudonym drawn by chance."""
     import platform
 
-    from edge_sdk.artifact import read_artifact
     from edge_sdk.live.settings import parse_camera_option
     from edge_sdk.screening.identity import read_key
     from edge_sdk.screening.make_session import NewSession, new_session
 
     with Bars() as bars:
-        if model is None:
-            from edge_sdk.convert.default import default_artifacts
-
-            artifact = default_artifacts(bars)[0]
-        else:
-            artifact = read_artifact(model)
         asked = NewSession(
-            artifact=artifact,
+            artifact=screening_model(model),
             device=device or platform.node() or "unnamed",
             camera_options=dict(parse_camera_option(o) for o in camera_option),
             identifiers={} if identifiers is None else _identifiers(identifiers.read()),
             key=None if site_key is None else read_key(site_key),
             **given,
         )
-        folder = new_session(sessions or _sessions(), asked, bars)
+        folder = new_session(sessions_folder(sessions), asked, bars)
+    manifest = asked.artifact.manifest
+    rule, sha = manifest.screening, manifest.sha256
+    if asked.camera != "simulated" and rule and rule.model_sha256 not in (None, sha):
+        click.echo(
+            "thresholds: measured on another computer's conversion of this model, which is not "
+            "the same to the byte; `edge-sdk screen rule` measures this one",
+            err=True,
+        )
     click.echo(folder.name)
+    if asked.camera == "simulated":
+        click.echo(
+            "SIMULATED: its thresholds are chosen on drawings, not the model's own", err=True
+        )
     click.echo(f"in {folder}; next: edge-sdk screen capture {folder.name}", err=True)
 
 
@@ -157,7 +178,7 @@ def capture(
         who = operator or store.settings.operator
         after(store.state, "capture", store.settings.session)
         with FieldReader(store.settings, backend=backend, threads=threads) as reader:
-            gates = Gates()
+            gates = Gates(stain=store.settings.stain)
             for name in s.begin(store, reader, who, gates):
                 click.echo(f"removed {name}: its field was never counted", err=True)
             taken = len(store.fields())
@@ -201,21 +222,19 @@ def _step_line(store: Store, step: Any) -> str:
     metavar="CELL=WORD",
     help="confirmed, rejected, unsure or none, as 3=confirmed; may be repeated.",
 )
-@click.option("--page", is_flag=True, help="Judge them on a page in the browser, until it is done.")
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Of --page [any free one].")
 @operator_option
 @sessions_option
 def review(
     session: str,
     verdicts: tuple[str, ...],
-    page: bool,
-    port: int,
     operator: str | None,
     sessions: Path | None,
 ) -> None:
-    """List the flagged cells of SESSION, the most probable first, and judge them."""
-    from edge_sdk.screening.review import review_cells, set_verdict, to_review
-    from edge_sdk.screening.review_page import Verdicts, served
+    """List the flagged cells of SESSION, the most probable first, and judge them.
+
+    `edge-sdk serve` shows them on a page.
+    """
+    from edge_sdk.screening.review import set_verdict, to_review
     from edge_sdk.screening.session import result_of
     from edge_sdk.screening.store import Store
 
@@ -227,15 +246,6 @@ def review(
             if not cell.isascii() or not cell.isdigit() or not word:
                 raise UsageError(f"--verdict '{text}' must be CELL=WORD, as 3=confirmed")
             set_verdict(store, int(cell), None if word == "none" else word, who)
-        if page:
-
-            def apply(given: Verdicts) -> None:
-                for cell, verdict in given.items():
-                    set_verdict(store, cell, verdict, who)
-
-            with served(review_cells(store), apply, port) as on_page:
-                click.echo(f"open {on_page.address} on this computer; ends when the review does")
-                on_page.run()
         for c in to_review(store):
             place = f"field {c.field} at {c.box[0]},{c.box[1]}"
             picture = store.folder / c.thumbnail
@@ -245,17 +255,20 @@ def review(
 
 @screen.command("report")
 @click.argument("session")
+@click.option("--key", help="Sign them with this key, a name in `edge-sdk keys` [unsigned].")
 @operator_option
 @sessions_option
-def report(session: str, operator: str | None, sessions: Path | None) -> None:
+def report(session: str, key: str | None, operator: str | None, sessions: Path | None) -> None:
     """Write the reports of SESSION and end its review."""
+    from edge_sdk.bundle.keys import read_key
     from edge_sdk.screening.make_record import report as write
     from edge_sdk.screening.session import result_of
     from edge_sdk.screening.store import Store
 
     with Store(session_at(sessions, session), write=True) as store:
         _label(store)
-        for path in write(store, operator or store.settings.operator):
+        signer = None if key is None else read_key(key)
+        for path in write(store, operator or store.settings.operator, signer):
             click.echo(str(path))
         click.echo(result_of(store).statement)
 
@@ -271,7 +284,7 @@ def status(session: str | None, as_json: bool, sessions: Path | None) -> None:
     from edge_sdk.screening.session import session_ids, session_summary
     from edge_sdk.screening.store import Store
 
-    root = sessions or _sessions()
+    root = sessions_folder(sessions)
     folders = [session_at(sessions, session)] if session else [root / s for s in session_ids(root)]
     for folder in folders:
         try:
@@ -359,8 +372,9 @@ def purge(session: str, yes: bool, operator: str | None, sessions: Path | None) 
 @screen.command("verify")
 @click.argument("session")
 @click.option("--site-key", type=PATH, help="Also check that it opens the identifiers.")
+@click.option("--signer", type=PATH, help="Also check that this KEY.pub signed the report.")
 @sessions_option
-def verify(session: str, site_key: Path | None, sessions: Path | None) -> None:
+def verify(session: str, site_key: Path | None, signer: Path | None, sessions: Path | None) -> None:
     """Check database, audit chain, rows and pictures of SESSION; status 1 for a fault."""
     from edge_sdk.errors import DataError
     from edge_sdk.screening.identity import read_key, unseal
@@ -368,6 +382,10 @@ def verify(session: str, site_key: Path | None, sessions: Path | None) -> None:
 
     with Store(session_at(sessions, session), write=False) as store:
         problems = store.problems()
+        if signer is not None:
+            from edge_sdk.screening.signature import signature_problems
+
+            problems += signature_problems(store, signer)
         if site_key is not None:
             names = unseal(store.settings.session, store.sealed(), read_key(site_key))
             click.echo(f"identifiers that open: {', '.join(names) or 'none are stored'}")
@@ -377,3 +395,5 @@ def verify(session: str, site_key: Path | None, sessions: Path | None) -> None:
     if problems:
         raise DataError(f"session {session}: {len(problems)} problems")
     click.echo(f"whole: {length} audit entries, the last has {head}")
+    if signer is not None:
+        click.echo(f"report signed by {signer}")

@@ -17,7 +17,7 @@ from edge_sdk.screening.drawn_slide import DrawnSlide, drawn_rule
 from edge_sdk.screening.identity import new_pseudonym, seal
 from edge_sdk.screening.settings import Settings
 from edge_sdk.screening.site import read_site
-from edge_sdk.screening.slide import RedCells, check_rule, red_cells
+from edge_sdk.screening.slide import check_rule, red_cells
 from edge_sdk.screening.store import Store, create, utc_now
 from edge_sdk.screening.texts import LANGUAGES
 
@@ -46,19 +46,18 @@ class NewSession:
     key: bytes | None = None
 
 
-def new_session(sessions: Path, new: NewSession, progress: Progress = silent) -> Path:
-    """Makes a session's folder and gives it. Raises UsageError for what does not fit."""
+def new_session(
+    sessions: Path, new: NewSession, progress: Progress = silent, *, session: str | None = None
+) -> Path:
+    """Makes a session's folder and gives it; session: its id, drawn by chance where none is given.
+    Raises UsageError for what does not fit."""
     _check(new)
-    rule = _rule(sessions, new, progress)
+    blood = red_cells(new.red_cells, new.haematocrit)
+    rule = session_rule(sessions, new.artifact, new.camera, progress)
     m = new.artifact.manifest
     site = None if new.calibration is None else read_site(new.calibration, m.sha256, rule)
-    session = new_pseudonym()
-    if new.identifiers and new.key is not None:
-        sealed = seal(session, new.identifiers, new.key)
-    elif new.identifiers:
-        raise UsageError("identifiers need --site-key FILE: they are never stored in clear")
-    else:
-        sealed = ()
+    session = session or new_pseudonym()
+    sealed = () if new.key is None else seal(session, new.identifiers, new.key)
     simulated = new.camera == "simulated"
     settings = Settings(
         session=session,
@@ -72,7 +71,7 @@ def new_session(sessions: Path, new: NewSession, progress: Progress = silent) ->
         model_sha256=m.sha256,
         rule=rule,
         site=site,
-        blood=_blood(new),
+        blood=blood,
         target=new.target,
         diameter=new.diameter,
         camera=new.camera,
@@ -81,6 +80,7 @@ def new_session(sessions: Path, new: NewSession, progress: Progress = silent) ->
         drawn_parasitaemia=(1.0 if new.parasitaemia is None else new.parasitaemia) / 100
         if simulated
         else None,
+        stain=None if simulated else m.stain,
     )
     sessions.mkdir(parents=True, exist_ok=True)
     folder = sessions / session
@@ -102,24 +102,26 @@ def _check(new: NewSession) -> None:
     camera_class(new.camera)
     if new.parasitaemia is not None and new.camera != "simulated":
         raise UsageError(f"--parasitaemia belongs to --camera simulated, and it is {new.camera}")
+    if new.identifiers and new.key is None:
+        raise UsageError("identifiers need --site-key FILE: they are never stored in clear")
 
 
-def _blood(new: NewSession) -> RedCells:
-    return red_cells(new.red_cells, new.haematocrit)
-
-
-def _rule(sessions: Path, new: NewSession, progress: Progress) -> SlideRule:
-    m = new.artifact.manifest
-    if (rule := m.screening) is not None:
-        check_rule(rule)
-        return rule
-    if new.camera != "simulated":
+def session_rule(
+    sessions: Path, artifact: Artifact, camera: str, progress: Progress = silent
+) -> SlideRule:
+    """What slides of this camera are judged by. Raises ArtifactError where a real one has none."""
+    m = artifact.manifest
+    if camera == "simulated":
+        # Never the manifest's: a threshold chosen on photographs does not hold for drawings.
+        return drawn_rule(artifact, sessions / f".drawn-rule-{m.sha256[:12]}.json", progress)
+    if m.screening is None:
         raise ArtifactError(
-            f"{new.artifact.path} has no slide rule in its manifest: thresholds are chosen on "
+            f"{artifact.path} has no slide rule in its manifest: thresholds are chosen on "
             "validation patients before slides are screened with it (edge-sdk screen rule); "
             "--camera simulated takes a rule from drawings"
         )
-    return drawn_rule(new.artifact, sessions / f".drawn-rule-{m.sha256[:12]}.json", progress)
+    check_rule(m.screening)
+    return m.screening
 
 
 def open_session_camera(settings: Settings, taken: int) -> Camera:
