@@ -74,18 +74,19 @@ def all_keys() -> list[Key]:
     return [read_key(str(p.with_suffix(""))) for p in sorted(keys_folder().glob("*.pub"))]
 
 
-def sign(data: bytes, key: Key) -> bytes:
-    """An SSH signature of `data`; the same one each time. ssh-keygen asks for a passphrase."""
+def sign(data: bytes, key: Key, namespace: str = NAMESPACE) -> bytes:
+    """An SSH signature of `data`, good in this namespace alone; the same one each time. ssh-keygen
+    asks for a passphrase."""
     if (mode := key.private.stat().st_mode & 0o077) != 0:
         raise BundleError(
             f"{key.private} can be read by others (mode {mode | 0o600:o}): chmod 600 it, or make "
             "a new key"
         )
     with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
-        file = Path(folder) / "bundle.json"
+        file = Path(folder) / "signed"
         file.write_bytes(data)
         command = [find_ssh_keygen(), "-q", "-Y", "sign", "-f", str(key.private)]
-        command += ["-n", NAMESPACE, str(file)]
+        command += ["-n", namespace, str(file)]
         done = subprocess.run(
             command, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False
         )

@@ -36,7 +36,7 @@ _LOCAL, _CENTRAL, _END = 30, 46, 22  # bytes of the zip format's headers, withou
 @dataclass(frozen=True)
 class Target:
     """What a bundle is for. python: as 3.11. system: modules that the device's own Python has to
-    have, because no wheel of them is published for it."""
+    have, because no wheel of them is published for it. extras: what it was made `--with`."""
 
     profile: str
     arch: str
@@ -44,6 +44,7 @@ class Target:
     runtime: str
     runtime_version: str
     system: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -220,29 +221,39 @@ def _rezipped(path: Path, what: str) -> str:
 
 
 def verify_signature(data: bytes, signature: bytes, trusted_keys: Path, where: Path) -> None:
-    """By `ssh-keygen -Y verify`. Raises BundleError for any signature but a trusted key's."""
-    program = find_ssh_keygen()
+    """Raises BundleError for any signature but a trusted key's."""
     if not trusted_keys.is_file():
         raise BundleError(
             f"no key is trusted here ({trusted_keys} is not there): the first installation names "
             "one with --trust KEY.pub"
         )
-    with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
-        file = Path(folder) / "signature"
-        file.write_bytes(signature)
-        command = [program, "-Y", "verify", "-f", str(trusted_keys), "-I", SIGNER]
-        command += ["-n", NAMESPACE, "-s", str(file)]
-        try:
-            done = subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
-        except (OSError, subprocess.SubprocessError) as e:
-            raise BundleError(f"{program} cannot be run: {e}") from e
-    if done.returncode != 0:
-        lines = (done.stdout + done.stderr).decode(errors="replace").split("\n")
-        said = "; ".join(line.strip() for line in lines if line.strip())
+    said = signature_fault(data, signature, trusted_keys)
+    if said is not None:
         raise BundleError(
             f"bundle {where} is refused: it was changed after it was signed, or signed with a key "
             f"that is not in {trusted_keys} (ssh-keygen: {said})"
         )
+
+
+def signature_fault(
+    data: bytes, signature: bytes, trusted_keys: Path, namespace: str = NAMESPACE
+) -> str | None:
+    """What `ssh-keygen -Y verify` says against a signature, None where it is right. Raises
+    BundleError where it cannot be asked."""
+    program = find_ssh_keygen()
+    with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
+        file = Path(folder) / "signature"
+        file.write_bytes(signature)
+        command = [program, "-Y", "verify", "-f", str(trusted_keys), "-I", SIGNER]
+        command += ["-n", namespace, "-s", str(file)]
+        try:
+            done = subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
+        except (OSError, subprocess.SubprocessError) as e:
+            raise BundleError(f"{program} cannot be run: {e}") from e
+    if done.returncode == 0:
+        return None
+    lines = (done.stdout + done.stderr).decode(errors="replace").split("\n")
+    return "; ".join(line.strip() for line in lines if line.strip())
 
 
 def find_ssh_keygen() -> str:
@@ -252,11 +263,11 @@ def find_ssh_keygen() -> str:
     return program
 
 
-def trust_line(public_key: str) -> str:
+def trust_line(public_key: str, namespace: str = NAMESPACE) -> str:
     """A public key's line of an allowed_signers file. Raises BundleError for another kind."""
     words = public_key.split()
     if len(words) < 2 or words[0] != "ssh-ed25519" or not re.fullmatch(r"[\w+/=]+", words[1]):
         raise BundleError(
             "the key is no Ed25519 public key: give the .pub file that `edge-sdk keys new` wrote"
         )
-    return f'{SIGNER} namespaces="{NAMESPACE}" {words[0]} {words[1]}\n'
+    return f'{SIGNER} namespaces="{namespace}" {words[0]} {words[1]}\n'

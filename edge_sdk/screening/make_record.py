@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from edge_sdk.bundle.keys import Key
 from edge_sdk.errors import DataError
 from edge_sdk.files import sha256
 from edge_sdk.screening.audit import canonical, text_hash
@@ -59,10 +60,10 @@ def make_record(store: Store) -> SlideRecord:
     )
 
 
-def report(store: Store, operator: str) -> tuple[Path, ...]:
+def report(store: Store, operator: str, key: Key | None = None) -> tuple[Path, ...]:
     """Writes the session's reports, all or none under their names, and ends the review. In a
-    session that was reported they are made again."""
-    folder = write_report(make_record(store), store.folder / REPORT)
+    session that was reported they are made again. key: signs them."""
+    folder = write_report(make_record(store), store.folder / REPORT, key)
     files = tuple(sorted(p for p in folder.rglob("*") if p.is_file()))
     hashes = {p.relative_to(store.folder).as_posix(): sha256(p) for p in files}
     store.act("report", operator, {"files": hashes, "result_sha256": result_sha256(store)})

@@ -89,7 +89,8 @@ class SlideRecord:
     cells that was asked of the drawing. finished: when counting ended. rule_sha256: of the rule,
     thresholds among it; site, site_sha256: name and hash of the site calibration, None without one.
     audit_entries, audit_head: length and last hash of the audit chain when the record was made.
-    language: of the texts, as `en`. result: raw and reviewed counts are in it."""
+    language: of the texts, as `en`. result: raw and reviewed counts are in it. signed_by:
+    fingerprint of the key that signs the report, None for an unsigned one."""
 
     format: int
     session: str
@@ -113,3 +114,4 @@ class SlideRecord:
     result: SlideResult
     audit_entries: int
     audit_head: str
+    signed_by: str | None = None

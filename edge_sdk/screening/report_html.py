@@ -247,6 +247,7 @@ def _hashes(record: SlideRecord, files: Mapping[str, str]) -> list[str]:
         (text("hash.rule", said), record.rule_sha256),
         (text("hash.site", said), record.site_sha256 or text("none", said)),
         (entries, record.audit_head),
+        (text("hash.key", said), record.signed_by or text("unsigned", said)),
         *files.items(),
     ]
     return [

@@ -173,6 +173,8 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "hash.site": ("site calibration", "étalonnage du site", "站点校准"),
     "hash.audit": ("audit log, {entries} entries", "journal d'audit, {entries} entrées",
                    "审计日志，{entries} 条"),
+    "hash.key": ("key that signed the list", "clé qui a signé la liste", "对清单签名的密钥"),
+    "unsigned": ("none, unsigned", "aucune, non signée", "无，未签名"),
     "hash.how": (
         "SHA-256. The list of all files with theirs is in SHA256SUMS: `sha256sum -c SHA256SUMS`.",
         "SHA-256. La liste de tous les fichiers et de leurs empreintes est dans SHA256SUMS : "
