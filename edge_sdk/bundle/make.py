@@ -6,7 +6,7 @@ import hashlib
 import io
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +31,7 @@ from edge_sdk.ondevice.bundle_file import (
     Target,
     version_key,
 )
+from edge_sdk.ondevice.layout import SERVE_UNIT
 from edge_sdk.ondevice.release import wheel_members
 
 SUFFIX = ".edge.zip"
@@ -73,10 +74,10 @@ def make_bundle(
     artifact = read_artifact(model)
     say(f"wheels for {target.arch}, Python {target.python}, {target.runtime}")
     wheels = wheelhouse.fetch(wanted(target), wheelhouse.cache_folder(target), lock)
-    own_name, own = own_wheel()
+    own_name, own = own_wheel(target.extras)
     say(f"self-test with {target.runtime} {target.runtime_version}")
     tests = selftest_files(artifact, target, runtime_python)
-    contents = gather(artifact, {**wheels, own_name: own}, tests, version)
+    contents = gather(artifact, {**wheels, own_name: own}, tests, version, target.extras)
     record = make_record(artifact, target, contents, version)
     data = pack(contents, record, key)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,13 @@ def make_bundle(
     return Made(out, hashlib.sha256(data).hexdigest(), len(data), record)
 
 
-def gather(artifact: Artifact, wheels: Files, tests: Files, version: str) -> Files:
+def gather(
+    artifact: Artifact,
+    wheels: Files,
+    tests: Files,
+    version: str,
+    extras: Sequence[str] = (),
+) -> Files:
     """Path in the bundle -> content, but for bundle.json and its signature."""
     found = {f"wheels/{name}": data for name, data in wheels.items()}
     found |= tests
@@ -96,6 +103,8 @@ def gather(artifact: Artifact, wheels: Files, tests: Files, version: str) -> Fil
         found[f"model/{name}"] = (artifact.path / name).read_bytes()
     templates = files("edge_sdk.bundle") / "templates"
     found |= {name: (templates / name).read_bytes() for name in TEMPLATES}
+    if "serve" in extras:
+        found[SERVE_UNIT] = (templates / SERVE_UNIT).read_bytes()
     found |= licences(wheels)
     for path in sorted(artifact.path.iterdir()):
         if path.name.lower().startswith(("licen", "notice")):

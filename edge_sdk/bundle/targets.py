@@ -5,8 +5,10 @@ A requirement is pinned where answers depend on it; the rest is pinned by the lo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge_sdk.bundle.extras import check_extras, extra_requirements
 from edge_sdk.errors import UsageError, unknown_name
 from edge_sdk.ondevice.bundle_file import Target
 from edge_sdk.profiles import load_profile
@@ -52,6 +54,16 @@ SKIP = (
     "numpy/conftest.py",
     "numpy/core/_simd.*",
     "numpy/_core/_simd.*",
+    "numpy/core/_multiarray_tests.*",
+    "numpy/_core/_multiarray_tests.*",
+    "numpy/ma/testutils.py",
+    "numpy/ma/timer_comparison.py",
+    "numpy/*.rst",
+    "numpy/*/setup.py",
+    "click/testing.py",
+    "PIL/ImageGrab.py",
+    "PIL/ImageWin.py",
+    "PIL/PSDraw.py",
     "numpy/core/_rational_tests.*",
     "numpy/core/_umath_tests.*",
     "numpy/core/_operand_flag_tests.*",
@@ -99,15 +111,23 @@ SKIP = (
 class Wanted:
     """What pip is asked for. requirements: with no dependencies beyond them, because the rest of
     what ai-edge-litert names (protobuf, ml_dtypes, tqdm) serves its converter, not its
-    interpreter."""
+    interpreter. extras: with all that they need, for arch."""
 
     requirements: tuple[str, ...]
     platforms: tuple[str, ...]
     python: str
+    extras: tuple[str, ...] = ()
+    arch: str = ""
 
 
-def make_target(profile: str, arch: str | None, python: str, runtime: str | None) -> Target:
-    """Raises UsageError for a combination that no wheels are published for."""
+def make_target(
+    profile: str,
+    arch: str | None,
+    python: str,
+    runtime: str | None,
+    extras: Sequence[str] = (),
+) -> Target:
+    """extras: of --with. Raises UsageError for a combination that no wheels are published for."""
     name = load_profile(profile).name
     found = arch or BOARDS.get(name)
     if found is None:
@@ -129,13 +149,25 @@ def make_target(profile: str, arch: str | None, python: str, runtime: str | None
             f"runtime 'tflite-runtime' has no wheel for Python {python}: --python 3.11"
             + ("" if found == "armv7l" else ", or --runtime litert")
         )
-    system = ("numpy", "PIL") if found == "armv7l" else ()
-    return Target(name, found, python, chosen, VERSIONS[chosen], system)
+    added = check_extras(extras)
+    system = (("numpy", "PIL") if found == "armv7l" else ()) + (
+        extra_requirements(added, found, python)[1]
+    )
+    return Target(name, found, python, chosen, VERSIONS[chosen], system, added)
 
 
 def wanted(target: Target) -> Wanted:
     # Under Python 3.11 the camera's own modules, from Debian 12, are built for NumPy 1.
     numpy = "numpy<2" if target.python == "3.11" else "numpy>=2"
     runtime = f"{DISTRIBUTIONS[target.runtime]}=={target.runtime_version}"
-    own = () if target.system else (numpy, "Pillow>=10")
-    return Wanted((runtime, "click>=8.1", *own), PLATFORMS[target.arch], target.python)
+    own = () if "numpy" in target.system else (numpy, "Pillow>=10")
+    extras, _ = extra_requirements(target.extras, target.arch, target.python)
+    if target.python == "3.11":
+        extras = tuple(_for_numpy_1(e) for e in extras)
+    requirements = (runtime, "click>=8.1", *own)
+    return Wanted(requirements, PLATFORMS[target.arch], target.python, extras, target.arch)
+
+
+def _for_numpy_1(requirement: str) -> str:
+    """OpenCV's wheels up to 4.11 take both."""
+    return f"{requirement},<4.12" if requirement.startswith("opencv-") else requirement

@@ -14,11 +14,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path, PurePosixPath
 
+from edge_sdk.bundle.extras import normalised, parse_requirement
 from edge_sdk.bundle.targets import Wanted
 from edge_sdk.errors import BundleError
 from edge_sdk.files import whole_folder, write_whole
@@ -38,11 +40,11 @@ class Lock:
 
 
 def cache_folder(target: Target) -> Path:
-    """$XDG_CACHE_HOME (or ~/.cache)/edge-sdk/wheels/<architecture, Python, runtime>."""
+    """$XDG_CACHE_HOME (or ~/.cache)/edge-sdk/wheels/<architecture, Python, runtime, extras>."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    name = f"{target.arch}-{target.python}-{target.runtime}-{target.runtime_version}"
-    return root / "edge-sdk" / "wheels" / name
+    parts = (target.arch, target.python, target.runtime, target.runtime_version, *target.extras)
+    return root / "edge-sdk" / "wheels" / "-".join(parts)
 
 
 def fetch(wanted: Wanted, folder: Path, lock: Path | None = None) -> dict[str, bytes]:
@@ -55,7 +57,7 @@ def fetch(wanted: Wanted, folder: Path, lock: Path | None = None) -> dict[str, b
     if not own_lock.is_file() or (given is not None and given != _read_lock(own_lock)):
         _download(wanted, folder, given)
     found = _read_lock(own_lock)
-    if found.requirements != wanted.requirements:
+    if found.requirements != wanted.requirements + wanted.extras:
         _download(wanted, folder, given)
         found = _read_lock(own_lock)
     wheels = {}
@@ -83,26 +85,11 @@ def _read_lock(path: Path) -> Lock:
 
 
 def _download(wanted: Wanted, folder: Path, lock: Lock | None) -> None:
-    asked = wanted.requirements if lock is None else tuple(map(_pinned, lock.files))
     with whole_folder(folder, replace=True) as partial:
-        command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-            "--only-binary=:all:", "--implementation", "cp", "--python-version", wanted.python,
-            *(word for p in wanted.platforms for word in ("--platform", p)),
-            "--dest", str(partial), *asked,
-        ]  # fmt: skip
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired as e:
-            raise BundleError(f"pip fetched no wheels within {TIMEOUT_S} s") from e
-        if done.returncode != 0:
-            lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")]
-            raise BundleError(
-                f"the wheels for {wanted.platforms[-1]}, Python {wanted.python} cannot be fetched: "
-                f"{lines[0].removeprefix('ERROR: ') if lines else done.stderr.strip()[-200:]}"
-            )
+        if lock is not None:
+            _pip(wanted, tuple(map(_pinned, lock.files)), partial)
+        else:
+            _pip_with_needs(wanted, partial)
         files = {
             p.name: hashlib.sha256(p.read_bytes()).hexdigest()
             for p in sorted(partial.glob("*.whl"))
@@ -110,8 +97,51 @@ def _download(wanted: Wanted, folder: Path, lock: Lock | None) -> None:
         if lock is not None and files != lock.files:
             odd = sorted(set(files.items()) ^ set(lock.files.items()))[0][0]
             raise BundleError(f"{odd}: the index gives another file than the lock file has")
-        text = json.dumps(to_plain(Lock(wanted.requirements, files)), indent=1) + "\n"
-        (partial / LOCK).write_text(text, encoding="utf-8")
+        made = Lock(wanted.requirements + wanted.extras, files)
+        (partial / LOCK).write_text(json.dumps(to_plain(made), indent=1) + "\n", encoding="utf-8")
+
+
+def _pip_with_needs(wanted: Wanted, folder: Path) -> None:
+    """With what the extras' wheels need, and those in turn: all is asked for again until nothing is
+    added, so that pip finds versions that fit all of it, or says that there are none."""
+    base = {parse_requirement(r).name for r in wanted.requirements}
+    asked = [*wanted.requirements, *wanted.extras]
+    while True:
+        _pip(wanted, asked, folder)
+        found = [metadata(p.read_bytes()) for p in sorted(folder.glob("*.whl"))]
+        more = {
+            need.given
+            for about in found
+            if normalised(str(about["Name"])) not in base
+            for need in map(parse_requirement, about.get_all("Requires-Dist", []))
+            if need.applies(wanted.arch, wanted.python)
+        } - set(asked)
+        if not more:
+            return
+        asked += sorted(more)
+        for wheel in folder.glob("*.whl"):
+            wheel.unlink()
+
+
+def _pip(wanted: Wanted, asked: Sequence[str], folder: Path) -> None:
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+        "--only-binary=:all:", "--implementation", "cp", "--python-version", wanted.python,
+        *(word for p in wanted.platforms for word in ("--platform", p)),
+        "--dest", str(folder), *asked,
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as e:
+        raise BundleError(f"pip fetched no wheels within {TIMEOUT_S} s") from e
+    if done.returncode != 0:
+        lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")]
+        raise BundleError(
+            f"the wheels for {wanted.platforms[-1]}, Python {wanted.python} cannot be fetched: "
+            f"{lines[0].removeprefix('ERROR: ') if lines else done.stderr.strip()[-200:]}"
+        )
 
 
 def _pinned(file: str) -> str:

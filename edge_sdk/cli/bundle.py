@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 @click.option("--arch", help="aarch64, armv7l or x86_64 [aarch64 for Raspberry Pi boards].")
 @click.option("--runtime", help="litert or tflite-runtime [litert; armv7l: tflite-runtime].")
 @click.option(
+    "--with",
+    "extras",
+    multiple=True,
+    metavar="NAME",
+    help="Also carry what `edge-sdk screen` (screening) or `serve`, or MQTT (mqtt) needs.",
+)
+@click.option(
     "--runtime-python",
     metavar="PYTHON",
     help="A Python that has the runtime, for the self-test's answers [this one].",
@@ -61,6 +68,7 @@ def bundle(
     python: str,
     arch: str | None,
     runtime: str | None,
+    extras: tuple[str, ...],
     runtime_python: str | None,
     lock: Path | None,
     refresh: bool,
@@ -87,7 +95,7 @@ def bundle(
     from edge_sdk.bundle.make import make_bundle
     from edge_sdk.bundle.targets import make_target
 
-    target = make_target(profile, arch, python, runtime)
+    target = make_target(profile, arch, python, runtime, extras)
     if refresh:
         wheels.refresh(target)
     made = make_bundle(
@@ -127,6 +135,8 @@ def _print(record: Record) -> None:
     t = record.target
     click.echo(f"{record.name} {record.version} for {t.profile}: {t.arch}, Python {t.python}")
     click.echo(f"{t.runtime} {t.runtime_version}; {record.unpacked_bytes / 1e6:.1f} MB unpacked")
+    if t.extras:
+        click.echo(f"with {', '.join(t.extras)}")
     if t.system:
         click.echo(f"the device's own Python has to have {' and '.join(t.system)}")
     sizes: Counter[str] = Counter()

@@ -21,7 +21,7 @@ from pathlib import Path
 from edge_sdk.errors import BundleError, DeviceError
 from edge_sdk.ondevice import disk
 from edge_sdk.ondevice.bundle_file import BundleFile, trust_line, version_key
-from edge_sdk.ondevice.layout import COMMANDS, UNIT, Layout
+from edge_sdk.ondevice.layout import COMMANDS, UNITS, Layout
 from edge_sdk.ondevice.release import (
     RUN,
     check_space,
@@ -118,6 +118,22 @@ def rollback(layout: Layout, services: Services, say: Say) -> str:
         return target
 
 
+def choose_service(layout: Layout, services: Services, choice: str, say: Say) -> None:
+    """choice: of UNITS. Raises DeviceError where the release has no such service, or it does not
+    come up."""
+    unit = UNITS[choice]
+    with locked(layout):
+        if not layout.unit(unit).is_file():
+            raise DeviceError(
+                f"the release on this device has no {unit}: install a bundle made --with {choice}"
+            )
+        services.stop()
+        _start_with_system(layout, unit)
+        if problem := services.restart():
+            raise DeviceError(f"{unit} is chosen but not healthy: {problem}")
+        say(f"{unit} runs now, and after each start of the system")
+
+
 def earlier(layout: Layout) -> str | None:
     """The release to go back to: the one remembered, else the newest other one there is."""
     current, remembered = layout.current_name(), read_state(layout).previous
@@ -158,7 +174,8 @@ def uninstall(layout: Layout, services: Services, *, purge: bool) -> None:
     """Removes everything but the device's own configuration and keys; with `purge` these too."""
     with locked(layout):
         services.stop()
-        for path in (_wanted(layout), layout.unit, layout.user_file, *layout.links, layout.opt):
+        units = [f(unit) for unit in UNITS.values() for f in (layout.wanted, layout.unit)]
+        for path in (*units, layout.user_file, *layout.links, layout.opt):
             disk.remove(path)
         disk.remove(layout.state)
         if purge:
@@ -275,7 +292,12 @@ def run_selftest(release: Path) -> Result:
     return from_plain(Result, json.loads(done.stdout), "self-test", DeviceError)
 
 
-DEBIAN = {"numpy": "python3-numpy", "PIL": "python3-pil"}
+DEBIAN = {
+    "numpy": "python3-numpy",
+    "PIL": "python3-pil",
+    "cv2": "python3-opencv",
+    "cryptography": "python3-cryptography",
+}
 
 
 def _has(module: str) -> bool:
@@ -331,7 +353,12 @@ def _point(layout: Layout, name: str) -> None:
     release = layout.releases / name
     if not layout.config.exists():
         disk.write_whole(layout.config, (release / "config.toml").read_bytes())
-    disk.write_whole(layout.unit, (release / UNIT).read_bytes())
+    for unit in UNITS.values():
+        if (release / unit).is_file():
+            disk.write_whole(layout.unit(unit), (release / unit).read_bytes())
+        else:
+            disk.remove(layout.wanted(unit))
+            disk.remove(layout.unit(unit))
     disk.write_whole(layout.user_file, (release / USER_FILE).read_bytes())
     for command, link in zip(COMMANDS, layout.links, strict=True):
         text = WRAPPER.format(python=sys.executable, name=command)
@@ -340,13 +367,16 @@ def _point(layout: Layout, name: str) -> None:
         disk.point(link, f"/opt/edge-sdk/bin/{command}")
     _make_user(layout)
     disk.point(layout.current, f"releases/{name}")
-    disk.make_folder(_wanted(layout).parent)
-    disk.point(_wanted(layout), f"/etc/systemd/system/{UNIT}")
+    _start_with_system(layout, layout.service())
 
 
-def _wanted(layout: Layout) -> Path:
-    """What makes systemd start the service with the system."""
-    return layout.unit.parent / "multi-user.target.wants" / UNIT
+def _start_with_system(layout: Layout, unit: str) -> None:
+    """The one service that systemd starts with the system, of those that there are."""
+    disk.make_folder(layout.wanted(unit).parent)
+    disk.point(layout.wanted(unit), f"/etc/systemd/system/{unit}")
+    for other in UNITS.values():
+        if other != unit:
+            disk.remove(layout.wanted(other))
 
 
 def _make_user(layout: Layout) -> None:

@@ -2,7 +2,7 @@
 
 opt/edge-sdk/releases/<version>/   a bundle, unpacked: site/ model/ selftest/ run.py ...
 opt/edge-sdk/current               link to the release that runs
-opt/edge-sdk/bin/                  edge-sdk-device, edge-classify: start what `current` has
+opt/edge-sdk/bin/                  edge-sdk-device, edge-classify, edge-sdk: start what `current` has
 etc/edge-sdk/                      trusted_keys, config.toml: the device's own
 var/lib/edge-sdk/                  state.json, lock
 run/edge-sdk/heartbeat.json        written by the service
@@ -14,8 +14,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMANDS = ("edge-sdk-device", "edge-classify")
+COMMANDS = ("edge-sdk-device", "edge-classify", "edge-sdk")
 UNIT = "edge-sdk.service"
+SERVE_UNIT = "edge-sdk-serve.service"  # in bundles made --with serve
+UNITS = {"classify": UNIT, "serve": SERVE_UNIT}
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,17 @@ class Layout:
     def config(self) -> Path:
         return self.root / "etc" / "edge-sdk" / "config.toml"
 
-    @property
-    def unit(self) -> Path:
-        return self.root / "etc" / "systemd" / "system" / UNIT
+    def unit(self, name: str = UNIT) -> Path:
+        return self.root / "etc" / "systemd" / "system" / name
+
+    def wanted(self, name: str) -> Path:
+        """What makes systemd start a unit with the system."""
+        return self.unit().parent / "multi-user.target.wants" / name
+
+    def service(self) -> str:
+        """The unit that this device runs: the pages' where they were chosen, else the
+        classifier's."""
+        return SERVE_UNIT if self.wanted(SERVE_UNIT).is_symlink() else UNIT
 
     @property
     def user_file(self) -> Path:

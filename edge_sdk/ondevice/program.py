@@ -18,7 +18,7 @@ from typing import Any
 
 from edge_sdk.errors import EdgeError
 from edge_sdk.ondevice import install as steps
-from edge_sdk.ondevice.layout import UNIT, Layout
+from edge_sdk.ondevice.layout import UNITS, Layout
 from edge_sdk.ondevice.release import damage, read_record
 from edge_sdk.ondevice.selftest import own_release, selftest
 from edge_sdk.ondevice.service import find_services
@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--lines", type=int, default=200)
     one = does.add_parser("selftest", help="Stored pictures through the installed model.")
     one.add_argument("--json", action="store_true")
+    one = does.add_parser("service", help="Which one runs here: the classifier, or the pages.")
+    one.add_argument("choice", choices=tuple(UNITS))
     one = does.add_parser("trust", help="Trust one more key.")
     one.add_argument("key", type=Path)
     one = does.add_parser("uninstall", help="Remove everything but configuration and keys.")
@@ -57,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 def run(words: Sequence[str]) -> None:
     given = parser().parse_args(words)
     layout = Layout(given.root.absolute())
-    services = find_services(given.services, layout.root)
+    services = find_services(given.services, layout)
     if given.do == "install":
         done = steps.install(
             given.bundle,
@@ -74,11 +76,13 @@ def run(words: Sequence[str]) -> None:
     elif given.do == "rollback":
         steps.rollback(layout, services, _say)
     elif given.do == "logs":
-        _logs(given.lines, follow=given.follow)
+        _logs(layout.service(), given.lines, follow=given.follow)
     elif given.do == "selftest":
         release = own_release()
         result = selftest(release, read_record(release).target.runtime)
         print(json.dumps(asdict(result)) if given.json else _lines(asdict(result)))
+    elif given.do == "service":
+        steps.choose_service(layout, services, given.choice, _say)
     elif given.do == "trust":
         steps.trust_key(layout, given.key)
     elif given.do == "uninstall":
@@ -121,11 +125,11 @@ def _lines(found: dict[str, Any]) -> str:
     return "\n".join(f"{k.replace('_', ' '):{width}}  {v}" for k, v in found.items())
 
 
-def _logs(lines: int, *, follow: bool) -> None:
+def _logs(unit: str, lines: int, *, follow: bool) -> None:
     program = shutil.which("journalctl")
     if program is None:
         raise EdgeError("journalctl is not here: the service's log is where its standard error is")
-    words = [program, "-u", UNIT, "-n", str(lines), "--no-pager", *(["-f"] if follow else [])]
+    words = [program, "-u", unit, "-n", str(lines), "--no-pager", *(["-f"] if follow else [])]
     os.execv(program, words)
 
 

@@ -227,11 +227,12 @@ def test_a_fault_at_every_step(artifact: Path, tmp_path: Path) -> None:
         assert row.old + row.new == row.steps
 
 
-def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["edge-sdk.service", "edge-sdk-serve.service"])
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path, name: str) -> None:
     tool = shutil.which("systemd-analyze")
     if tool is None:
         pytest.skip("systemd-analyze is not here: apt-get install systemd")
-    unit = tmp_path / "edge-sdk.service"
+    unit = tmp_path / name
     # It checks that the programs are there; they are on a device.
     text = (TEMPLATES / unit.name).read_text().replace("/opt/edge-sdk/bin/", "/bin/true ")
     unit.write_text(text)

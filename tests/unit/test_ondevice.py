@@ -28,11 +28,11 @@ from edge_sdk.ondevice.bundle_file import (
     trust_line,
     version_key,
 )
-from edge_sdk.ondevice.layout import Layout
+from edge_sdk.ondevice.layout import SERVE_UNIT, UNIT, Layout
 from edge_sdk.ondevice.program import status
 from edge_sdk.ondevice.release import check_target, damage, device_arch, wheel_members
 from edge_sdk.ondevice.selftest import Result
-from edge_sdk.ondevice.service import Systemd
+from edge_sdk.ondevice.service import NoServices, Systemd
 from edge_sdk.ondevice.state import State, locked, read_state, write_state
 from edge_sdk.strict import from_plain, to_plain
 
@@ -280,7 +280,7 @@ def test_a_release_that_never_comes_up_gives_way(tmp_path: Path) -> None:
         install.starting(layout, ran.append)
         ran.append(layout.current_name() or "")
     assert [r for r in ran if len(r) == 1] == ["2"] * install.STARTS + ["1"] * 2
-    assert layout.unit.read_text() == "1"
+    assert layout.unit().read_text() == "1"
     assert not (layout.releases / "2").exists()
 
 
@@ -380,13 +380,45 @@ def test_systemd_is_believed_when_it_says_active(tmp_path: Path) -> None:
         f'#!/bin/sh\necho "$@" >> {said}\n[ "$1" != is-active ] || cat {said}.state\n'
     )
     program.chmod(0o755)
-    services = Systemd(str(program), settle_s=0)
+    layout = Layout(tmp_path)
+    services = Systemd(str(program), layout, settle_s=0)
     state = Path(f"{said}.state")
     state.write_text("active\n")
     assert services.restart() == ""
     state.write_text("activating\n")
     assert "edge-sdk.service is activating" in services.restart()
     assert said.read_text().splitlines()[:2] == ["daemon-reload", "restart edge-sdk.service"]
+    layout.wanted(SERVE_UNIT).parent.mkdir(parents=True)
+    layout.wanted(SERVE_UNIT).symlink_to("somewhere")
+    assert "edge-sdk-serve.service is activating" in services.restart()
+
+
+def test_one_service_is_chosen_and_an_update_keeps_the_choice(tmp_path: Path) -> None:
+    layout, said = Layout(tmp_path), list[str]()
+    releases(layout, "1", "2", "3", current="1")
+    for name in ("1", "2"):
+        (layout.releases / name / SERVE_UNIT).write_text("pages")
+    install._point(layout, "1")
+    assert (layout.service(), layout.wanted(UNIT).is_symlink()) == (UNIT, True)
+    assert layout.unit(SERVE_UNIT).read_text() == "pages"
+    install.choose_service(layout, NoServices(), "serve", said.append)
+    for release in ("1", "2"):
+        install._point(layout, release)
+        assert layout.service() == SERVE_UNIT
+        assert not layout.wanted(UNIT).is_symlink()
+    assert os.readlink(layout.wanted(SERVE_UNIT)) == f"/etc/systemd/system/{SERVE_UNIT}"  # noqa: PTH115
+    # A release without the pages: its classifier runs.
+    install._point(layout, "3")
+    assert (layout.service(), layout.wanted(UNIT).is_symlink()) == (UNIT, True)
+    assert not layout.unit(SERVE_UNIT).exists()
+    with pytest.raises(DeviceError, match="bundle made --with serve"):
+        install.choose_service(layout, NoServices(), "serve", said.append)
+    install._point(layout, "2")
+    install.choose_service(layout, NoServices(), "serve", said.append)
+    install.choose_service(layout, NoServices(), "classify", said.append)
+    assert layout.service() == UNIT
+    install.uninstall(layout, NoServices(), purge=False)
+    assert not list(layout.unit().parent.rglob("edge-sdk*"))
 
 
 def test_what_installs_needs_the_standard_library_only() -> None:
