@@ -260,14 +260,18 @@ def review(
 @sessions_option
 def report(session: str, key: str | None, operator: str | None, sessions: Path | None) -> None:
     """Write the reports of SESSION and end its review."""
-    from edge_sdk.bundle.keys import read_key
+    from edge_sdk.bundle.keys import read_key, sign
     from edge_sdk.screening.make_record import report as write
     from edge_sdk.screening.session import result_of
+    from edge_sdk.screening.signature import NAMESPACE, Signer
     from edge_sdk.screening.store import Store
 
     with Store(session_at(sessions, session), write=True) as store:
         _label(store)
-        signer = None if key is None else read_key(key)
+        signer = None
+        if key is not None:
+            found = read_key(key)
+            signer = Signer(found.fingerprint, lambda data: sign(data, found, NAMESPACE))
         for path in write(store, operator or store.settings.operator, signer):
             click.echo(str(path))
         click.echo(result_of(store).statement)

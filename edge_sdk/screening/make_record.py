@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edge_sdk.bundle.keys import Key
 from edge_sdk.errors import DataError
 from edge_sdk.files import sha256
 from edge_sdk.screening.audit import canonical, text_hash
@@ -14,6 +13,7 @@ from edge_sdk.screening.replay import result_sha256
 from edge_sdk.screening.report import write_report
 from edge_sdk.screening.review import make_thumbnails
 from edge_sdk.screening.session import result_of
+from edge_sdk.screening.signature import Signer
 from edge_sdk.screening.site import rule_hash
 from edge_sdk.screening.state import after
 from edge_sdk.screening.store import REPORT, Store
@@ -60,10 +60,10 @@ def make_record(store: Store) -> SlideRecord:
     )
 
 
-def report(store: Store, operator: str, key: Key | None = None) -> tuple[Path, ...]:
+def report(store: Store, operator: str, signer: Signer | None = None) -> tuple[Path, ...]:
     """Writes the session's reports, all or none under their names, and ends the review. In a
-    session that was reported they are made again. key: signs them."""
-    folder = write_report(make_record(store), store.folder / REPORT, key)
+    session that was reported they are made again. signer: of them, None for unsigned ones."""
+    folder = write_report(make_record(store), store.folder / REPORT, signer)
     files = tuple(sorted(p for p in folder.rglob("*") if p.is_file()))
     hashes = {p.relative_to(store.folder).as_posix(): sha256(p) for p in files}
     store.act("report", operator, {"files": hashes, "result_sha256": result_sha256(store)})

@@ -10,14 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_sdk.bundle.keys import Key, sign
 from edge_sdk.errors import DataError, UsageError
 from edge_sdk.files import sha256, whole_folder
 from edge_sdk.screening.fhir import bundle
 from edge_sdk.screening.record import SlideRecord
 from edge_sdk.screening.report_cells import GALLERY, Pictures, by_probability
 from edge_sdk.screening.report_html import page
-from edge_sdk.screening.signature import NAMESPACE, SIGNATURE
+from edge_sdk.screening.signature import SIGNATURE, Signer
 from edge_sdk.screening.slide import DISCLAIMER
 from edge_sdk.screening.texts import statement, text
 from edge_sdk.strict import to_plain
@@ -31,16 +30,16 @@ PAGE, CELLS, RESULT, BUNDLE, SUMS = (
 )
 
 
-def write_report(record: SlideRecord, folder: Path, key: Key | None = None) -> Path:
+def write_report(record: SlideRecord, folder: Path, signer: Signer | None = None) -> Path:
     """Writes the folder, whole or not at all, and returns it; one that is there is replaced. The
     folder it lies in is the session's. Pictures that were purged are left out of the page, which
-    says so. With a key the list of hashes is signed, and with it every file; page and record say
-    by which key, or that there was none.
+    says so. With a signer the list of hashes is signed, and with it every file; page and record
+    say by which key, or that there was none.
 
     Raises UsageError for a folder that is a session itself, or a language without texts,
     DataError for a picture that is none or lies outside the folder, BundleError for a key that
     does not sign."""
-    record = replace(record, signed_by=None if key is None else key.fingerprint)
+    record = replace(record, signed_by=None if signer is None else signer.fingerprint)
     if (folder / "session.db").exists():
         raise UsageError(f"{folder} is a session: its report goes into a folder in it")
     pictures = read_pictures(record, folder.parent)
@@ -53,8 +52,8 @@ def write_report(record: SlideRecord, folder: Path, key: Key | None = None) -> P
         hashes[PAGE] = sha256(new / PAGE)
         sums = "".join(f"{h}  {name}\n" for name, h in hashes.items()).encode()
         (new / SUMS).write_bytes(sums)
-        if key is not None:
-            (new / SIGNATURE).write_bytes(sign(sums, key, NAMESPACE))
+        if signer is not None:
+            (new / SIGNATURE).write_bytes(signer.sign(sums))
     return folder
 
 

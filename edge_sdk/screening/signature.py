@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_sdk.errors import UsageError
@@ -19,6 +21,14 @@ from edge_sdk.screening.store import REPORT, Store
 NAMESPACE = "edge-sdk-report"  # a bundle's signature is none of a report's, nor the other way
 SIGNATURE = "SHA256SUMS.sig"
 _LINE = re.compile(r"([0-9a-f]{64})  ([\w.]+)")
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A key that signs in NAMESPACE. fingerprint: as OpenSSH writes it."""
+
+    fingerprint: str
+    sign: Callable[[bytes], bytes]
 
 
 def signature_problems(store: Store, public_key: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from edge_sdk.bundle.keys import Key, new_key, sign
 from edge_sdk.errors import BundleError, UsageError
 from edge_sdk.screening.audit import Entry, next_entry, origin
 from edge_sdk.screening.make_record import report
-from edge_sdk.screening.signature import NAMESPACE, SIGNATURE, signature_problems
+from edge_sdk.screening.signature import NAMESPACE, SIGNATURE, Signer, signature_problems
 from edge_sdk.screening.store import DATABASE, REPORT, Store
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen")
@@ -28,12 +28,16 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Key:
     return new_key("clinic")
 
 
+def signer(key: Key) -> Signer:
+    return Signer(key.fingerprint, lambda data: sign(data, key, NAMESPACE))
+
+
 @pytest.fixture
 def session(tmp_path: Path, key: Key) -> Path:
     folder = made(tmp_path)
     run_through(folder)
     with Store(folder, write=True, clock=Clock()) as store:
-        report(store, "op-1", key)
+        report(store, "op-1", signer(key))
     return folder
 
 
@@ -156,5 +160,5 @@ def test_a_key_that_others_can_read_does_not_sign_and_nothing_is_written(
         Store(folder, write=True, clock=Clock()) as store,
         pytest.raises(BundleError, match="read by others"),
     ):
-        report(store, "op-1", key)
+        report(store, "op-1", signer(key))
     assert not (folder / REPORT).exists()
