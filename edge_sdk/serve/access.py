@@ -142,7 +142,7 @@ class Access:
             return
         if scope["type"] != "http":
             return  # no websockets here
-        send = _guarded(send)
+        send = guarded = Guarded(send)
         headers = Headers(scope=scope)
         refused = self._refused(scope, headers)
         if refused is None and scope["method"] == "POST":
@@ -157,6 +157,8 @@ class Access:
         except Exception as e:
             for line in "".join(traceback.format_exception(e)).splitlines():
                 self._log(line, ERROR)
+            if guarded.started:
+                raise
             told = f"the program failed ({type(e).__name__}): its log on the device says more"
             await _answer(Refusal(503, told), scope, send)
 
@@ -244,15 +246,20 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _guarded(send: Send) -> Send:
-    async def guarded(message: Message) -> None:
+class Guarded:
+    """Adds the headers that every answer has; `started`: whether there is one."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.started = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-        await send(message)
-
-    return guarded
+        await self._send(message)
 
 
 async def _answer(refused: Refusal, scope: Scope, send: Send) -> None:
