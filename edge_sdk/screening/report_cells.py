@@ -131,7 +131,7 @@ def _card(cell: FlaggedCell, pictures: Pictures, said: str) -> str:
         picture = f'<img alt="{escape(name)}" src="{data_url(found)}">'
     drawn = ""
     if size := pictures.sizes.get(cell.field):
-        drawn = place_map(cell, size, pair(text("review.place", said), place, said))
+        drawn = place_map(cell, size, pair(text("place in field", said), place, said))
     lines = (
         f"<b>{escape(text('probability', said))} {number(cell.probability, said, 3)}</b>",
         escape(verdict_text(cell.verdict, said)),

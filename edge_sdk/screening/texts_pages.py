@@ -1,4 +1,4 @@
-"""What report and review page say, by key: English, French, Chinese."""
+"""What a report says, by key: English, French, Chinese."""
 
 # fmt: off
 PAGES: dict[str, tuple[str, str, str]] = {
@@ -136,6 +136,7 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "time": ("time", "heure", "时间"),
     "was": ("was", "avant", "之前"),
     "now": ("now", "après", "之后"),
+    "place in field": ("place in the field", "place dans le champ", "视野中的位置"),
     "limits": ("What this result cannot say", "Ce que ce résultat ne peut pas dire",
                "本结果不能说明什么"),
     "limit.confirm": (
@@ -182,33 +183,4 @@ PAGES: dict[str, tuple[str, str, str]] = {
         "SHA-256。所有文件的哈希见 SHA256SUMS：`sha256sum -c SHA256SUMS`。"),
     "signature": ("Reviewed by (name, date, signature)", "Relu par (nom, date, signature)",
                   "复核人（姓名、日期、签名）"),
-    "review.title": ("Review of flagged cells", "Relecture des cellules signalées",
-                     "复核被标记的细胞"),
-    "review.confirm": ("Confirm", "Confirmer", "确认"),
-    "review.reject": ("Reject", "Rejeter", "排除"),
-    "review.unsure": ("Unsure", "Incertain", "不确定"),
-    "review.clear": ("Clear", "Effacer", "清除"),
-    "review.done": ("Finish", "Terminer", "完成"),
-    "review.left": (
-        "Cells not looked at: {left}. Finish all the same?",
-        "Cellules non examinées : {left}. Terminer quand même ?",
-        "尚有 {left} 个细胞未查看。仍要完成吗？"),
-    "review.keys": (
-        "Keys: 1 confirm, 2 reject, 3 unsure, 0 clear, arrows move",
-        "Touches : 1 confirmer, 2 rejeter, 3 incertain, 0 effacer, flèches pour se déplacer",
-        "按键：1 确认，2 排除，3 不确定，0 清除，方向键移动"),
-    "review.progress": ("{done} of {all} looked at", "{done} sur {all} examinées",
-                        "已查看 {done} / {all}"),
-    "review.saved": ("saved", "enregistré", "已保存"),
-    "review.failed": (
-        "NOT saved: is the program still running?",
-        "NON enregistré : le programme tourne-t-il encore ?", "未保存：程序是否仍在运行？"),
-    "review.stale": (
-        "Not saved: changed elsewhere in the meantime; the page was brought up to date.",
-        "Non enregistré : changé ailleurs entre-temps ; la page a été mise à jour.",
-        "未保存：期间已在别处更改；页面已更新。"),
-    "review.finished": (
-        "Finished. This page can be closed.", "Terminé. Cette page peut être fermée.",
-        "已完成。可以关闭本页。"),
-    "review.place": ("place in the field", "place dans le champ", "视野中的位置"),
 }

@@ -155,7 +155,7 @@ SERVE: dict[str, tuple[str, str, str]] = {
         "This site is not calibrated: without known-clear slides there is no limit.",
         "Ce site n'est pas étalonné : sans lames connues sans parasite, il n'y a pas de limite.",
         "本站点未校准：没有已知无寄生虫的玻片，就没有检出限。"),
-    "capture.detection.none": ("none yet", "pas encore", "尚无"),
+    "capture.detection.none": ("none", "aucune", "无"),
     "capture.last": ("Last picture", "Dernière image", "上一张"),
     "capture.last.none": ("Nothing taken yet.", "Rien de pris.", "尚未拍摄。"),
     "capture.last.counted": (
@@ -197,6 +197,27 @@ SERVE: dict[str, tuple[str, str, str]] = {
         "All lights green: take the picture.", "Tous les voyants sont verts : prenez l'image.",
         "指示灯全绿：请拍摄。"),
     # --- review and report
+    "review.title": ("Review of flagged cells", "Relecture des cellules signalées",
+                     "复核被标记的细胞"),
+    "review.confirm": ("Confirm", "Confirmer", "确认"),
+    "review.reject": ("Reject", "Rejeter", "排除"),
+    "review.unsure": ("Unsure", "Incertain", "不确定"),
+    "review.clear": ("Clear", "Effacer", "清除"),
+    "review.left": (
+        "Cells not looked at: {left}. Finish all the same?",
+        "Cellules non examinées : {left}. Terminer quand même ?",
+        "尚有 {left} 个细胞未查看。仍要完成吗？"),
+    "review.keys": (
+        "Keys: 1 confirm, 2 reject, 3 unsure, 0 clear, arrows move",
+        "Touches : 1 confirmer, 2 rejeter, 3 incertain, 0 effacer, flèches pour se déplacer",
+        "按键：1 确认，2 排除，3 不确定，0 清除，方向键移动"),
+    "review.progress": ("{done} of {all} looked at", "{done} sur {all} examinées",
+                        "已查看 {done} / {all}"),
+    "review.saved": ("saved", "enregistré", "已保存"),
+    "review.stale": (
+        "Not saved: changed elsewhere in the meantime; the page was brought up to date.",
+        "Non enregistré : changé ailleurs entre-temps ; la page a été mise à jour.",
+        "未保存：期间已在别处更改；页面已更新。"),
     "review.of": ("Review slide {slide}", "Relire la lame {slide}", "复核玻片 {slide}"),
     "review.to report": ("Finish and report", "Terminer et faire le rapport", "完成并出报告"),
     "review.left.title": ("Finish the review?", "Terminer la relecture ?", "结束复核？"),

@@ -104,6 +104,7 @@ function paintButtons() {
   show(byId('take-word'), said(taking ? 'capture.taking' : 'capture.take'));
   if (!state) return;
   byId('automatic').setAttribute('aria-checked', String(state.automatic));
+  byId('automatic').setAttribute('aria-disabled', String(ready));
   byId('skip').hidden = !PAGED.includes(state.camera.name);
   byId('skip').setAttribute('aria-disabled', String(!live || acting !== false));
   document.body.classList.toggle('ready', ready || state.camera.status === 'ended');
@@ -229,7 +230,7 @@ async function skip() {
 }
 
 async function automatic() {
-  if (!state) return;
+  if (!state || state.ready_to_finish) return;
   const on = !state.automatic;
   const done = await act('automatic', 'automatic', {on});
   if (!done) return;

@@ -57,7 +57,7 @@ function select(i, focus = true) {
   if (!c.size) return;
   const [w, h] = c.size, mark = byId('mark'), field = place.firstElementChild;
   place.style.aspectRatio = `${w} / ${h}`;
-  field.alt = said('review.place');
+  field.alt = said('place in field');
   if (field.dataset.n !== String(c.field)) {
     field.dataset.n = c.field;
     field.hidden = false;
@@ -117,7 +117,9 @@ function give(verdict) {
       if (cells[at] === c) select(at, false);
     }
   });
-  if (verdict && at + 1 < cells.length) select(at + 1);
+  // Who works with Tab and Enter stays on the button.
+  const grasped = document.activeElement.closest('.bar') !== null;
+  if (verdict && at + 1 < cells.length) select(at + 1, !grasped);
 }
 
 async function finish() {
