@@ -18,7 +18,6 @@ SERVE: dict[str, tuple[str, str, str]] = {
     "language.fr": ("Français", "Français", "Français"),
     "language.zh": ("中文", "中文", "中文"),
     "cancel": ("Cancel", "Annuler", "取消"),
-    "busy": ("One moment …", "Un instant…", "请稍候……"),
     # --- the server is away, or refuses
     "away": (
         "No connection to the server. Trying again …",
@@ -58,7 +57,6 @@ SERVE: dict[str, tuple[str, str, str]] = {
     "state.capturing": ("counting", "comptage", "计数中"),
     "state.review": ("in review", "en relecture", "复核中"),
     "state.reported": ("reported", "rapport fait", "已出报告"),
-    "state.purged": ("removed", "supprimée", "已清除"),
     "new": ("New slide", "Nouvelle lame", "新玻片"),
     "new.start": ("Start slide", "Commencer la lame", "开始"),
     "new.making": ("The slide is being prepared …", "Préparation de la lame…", "正在准备……"),
@@ -156,7 +154,6 @@ SERVE: dict[str, tuple[str, str, str]] = {
         "Ce site n'est pas étalonné : sans lames connues sans parasite, il n'y a pas de limite.",
         "本站点未校准：没有已知无寄生虫的玻片，就没有检出限。"),
     "capture.detection.none": ("none", "aucune", "无"),
-    "capture.last": ("Last picture", "Dernière image", "上一张"),
     "capture.last.none": ("Nothing taken yet.", "Rien de pris.", "尚未拍摄。"),
     "capture.last.counted": (
         "Field {field}: {cells} cells, {flagged} flagged.",
