@@ -54,8 +54,6 @@ SKIP = (
     "numpy/conftest.py",
     "numpy/core/_simd.*",
     "numpy/_core/_simd.*",
-    "numpy/core/_multiarray_tests.*",
-    "numpy/_core/_multiarray_tests.*",
     "numpy/ma/testutils.py",
     "numpy/ma/timer_comparison.py",
     "numpy/*.rst",
