@@ -161,6 +161,11 @@ def same_here(model: Path, frames: Line, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def megabytes(kb: int) -> str:
+    """Of 10**6 bytes; the kernel's kB have 1024."""
+    return f"{kb * 1024 / 1e6:.1f}"
+
+
 def summary(steps: dict[str, Line]) -> str:
     """What a person reads first."""
     lines = []
@@ -182,13 +187,13 @@ def summary(steps: dict[str, Line]) -> str:
             f"{median(ms):.0f} ms a frame ({median(invoke):.0f} ms of it the model): emulated, not "
             "a Pi's"
         )
-        lines.append(f"peak memory of edge-classify: {c['maxrss_kb'] / 1000:.1f} MB (measured)")
+        lines.append(f"peak memory of edge-classify: {megabytes(c['maxrss_kb'])} MB (measured)")
     for name, said in (
         ("service", "the service"),
         ("after_the_cut", "the service after the power cut"),
     ):
         if peak := steps.get(name, {}).get("memory_kb", {}).get("VmHWM"):
-            lines.append(f"peak memory of {said}: {peak / 1000:.1f} MB (measured)")
+            lines.append(f"peak memory of {said}: {megabytes(peak)} MB (measured)")
     if "since_frozen_s" in (w := steps.get("watchdog", {})):
         lines.append(f"frozen service: running again after {w['since_frozen_s']:.0f} s")
     if "s" in (k := steps.get("killed", {})):

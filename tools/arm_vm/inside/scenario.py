@@ -61,6 +61,19 @@ def memory(pid: int) -> dict[str, int]:
     return {name: int(value) for name, value in found}
 
 
+def mappings(pid: int) -> dict[str, int]:
+    """What the resident memory of a process is made of, in kB by file, the largest first."""
+    sizes: dict[str, int] = {}
+    name = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            name = line.split(maxsplit=5)[5] if len(line.split()) > 5 else "anonymous"
+            name = Path(name).name
+        elif line.startswith("Rss:"):
+            sizes[name] = sizes.get(name, 0) + int(line.split()[1])
+    return dict(sorted(sizes.items(), key=lambda item: -item[1])[:15])
+
+
 def unit() -> dict[str, str]:
     """What systemd says of the service."""
     names = "ActiveState,SubState,MainPID,NRestarts,Result,WatchdogUSec,Type,User,StatusText"
@@ -185,12 +198,15 @@ def classify() -> dict[str, Any]:
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines, first_s = [], 0.0
     found: dict[str, int] = {}
+    parts: dict[str, int] = {}
     assert process.stdout is not None
     assert process.stderr is not None
     for line in process.stdout:
         first_s = first_s or round(time.monotonic() - start, 2)
         lines.append(json.loads(line))
         found = memory(process.pid) or found
+        if len(lines) == FRAMES // 2:
+            parts = mappings(process.pid)
     err = process.stderr.read()
     # The kernel's own record of the ended process; equal to the peak unless that came at its end.
     status, usage = os.wait4(process.pid, 0)[1:]
@@ -202,6 +218,7 @@ def classify() -> dict[str, Any]:
         "err": err[-2000:],
         "memory_kb": found,
         "maxrss_kb": usage.ru_maxrss,
+        "parts_kb": parts,
     }
 
 
