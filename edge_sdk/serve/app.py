@@ -65,15 +65,16 @@ def create_app(work: Work, door: Door) -> Starlette:
     faults: Mapping[Any, Any] = {EdgeError: pages.refused, HTTPException: pages.missing}
 
     @asynccontextmanager
-    async def life(app: Starlette) -> AsyncIterator[None]:
-        del app
+    async def life(_: Starlette) -> AsyncIterator[None]:
         yield
         await run_in_threadpool(work.close)
 
     guard = Middleware(Access, settings=work.settings, door=door)
-    return Starlette(
+    app = Starlette(
         routes=routes, middleware=[guard], exception_handlers=dict(faults), lifespan=life
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 PAGES = {

@@ -114,7 +114,7 @@ class Work:
                     self._do(*job)
                 elif self._slide is not None:
                     self._idle(self._slide)
-                self._publish()
+                    self._publish()
         finally:
             self._close_slide()
             self._publish()
@@ -134,16 +134,24 @@ class Work:
     def _do(self, job: Callable[[], Any], answer: Future[Any]) -> None:
         if not answer.set_running_or_notify_cancel():
             return
+        self._due_s = 0.0
+        result: Any = None
+        error: EdgeError | None = None
         try:
-            answer.set_result(job())
+            result = job()
         except EdgeError as e:
             # A disk or a camera that fails stays on the screen; a wrong request is its sender's.
             if e.exit_code != 2:
                 self._failed(str(e), e)
-            answer.set_exception(e)
+            error = e
         except Exception as e:
-            answer.set_exception(self._fault(e))
-        self._due_s = 0.0
+            error = self._fault(e)
+        # Before the answer: whoever has it sees what it did.
+        self._publish()
+        if error is None:
+            answer.set_result(result)
+        else:
+            answer.set_exception(error)
 
     def _idle(self, slide: OpenSlide) -> None:
         now = time.monotonic()

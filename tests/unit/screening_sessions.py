@@ -53,12 +53,13 @@ def settings(session: str = "7K3M-Q2FX", target: int = 600, **changes: object) -
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 
-def keep_rule(sessions: Path, model: Path) -> None:
+def keep_rule(sessions: Path, model: Path, threshold: float = 0.91) -> None:
     """A rule for drawn slides where it is looked for first: choosing one needs an interpreter."""
     sha256 = read_artifact(model).manifest.sha256
     sessions.mkdir(parents=True, exist_ok=True)
     made = rule()
-    made = dataclasses.replace(made, decision=dataclasses.replace(made.decision, positive="ring"))
+    decision = dataclasses.replace(made.decision, positive="ring", threshold=threshold)
+    made = dataclasses.replace(made, decision=decision)
     kept = sessions / f".drawn-rule-{sha256[:12]}.json"
     kept.write_text(canonical({"model_sha256": sha256, "rule": to_plain(made)}))
 

@@ -39,7 +39,7 @@ def slide_model(models: Path, folder: Path) -> Path:
 
 def serve_settings(models: Path, root: Path, **changes: Any) -> ServeSettings:
     model = slide_model(models, root / "model")
-    keep_rule(root / "slides", model)
+    keep_rule(root / "slides", model, threshold=0.7)  # some flags in a few dozen cells
     made = ServeSettings(
         sessions=root / "slides",
         artifact=read_artifact(model),
