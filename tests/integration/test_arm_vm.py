@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.arm_vm, pytest.mark.tensorflow]
 ROOT = Path(__file__).parents[2]
@@ -27,8 +28,12 @@ def artifact(converted: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def steps(artifact: Path, arm_vm: Path, tmp_path_factory: pytest.TempPathFactory) -> Steps:
-    out = tmp_path_factory.mktemp("arm-vm")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("arm-vm")
+
+
+@pytest.fixture(scope="module")
+def steps(artifact: Path, arm_vm: Path, out: Path) -> Steps:
     command = [sys.executable, str(ROOT / "tools" / "arm_vm"), "run", str(artifact)]
     command += ["--folder", str(arm_vm), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
@@ -82,6 +87,14 @@ def test_the_same_frames_get_the_same_answers_here(steps: Steps) -> None:
     assert len(compared) == 3
     for frame in compared:
         assert frame["here"] == frame["there"], frame["frame"]
+
+
+def test_the_colours_are_the_camera_s_own(steps: Steps, out: Path) -> None:
+    """vivid shows bars of 75 %: white, yellow, cyan, green, magenta, red, blue, black."""
+    signs = ((1, 1, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0), (1, 0, 1), (1, 0, 0), (0, 0, 1), (0, 0, 0))
+    with Image.open(out / "frames" / steps["frames"]["compared"][-1]["frame"]) as frame:
+        row = [frame.getpixel((40 + 80 * bar, 300)) for bar in range(8)]
+    assert row == [tuple(191 * x for x in sign) for sign in signs]
 
 
 def test_memory(steps: Steps) -> None:

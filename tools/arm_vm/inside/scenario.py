@@ -191,8 +191,10 @@ def selftest() -> dict[str, Any]:
 
 
 def classify() -> dict[str, Any]:
-    """As a user would, on the second camera; the peak is read while it runs."""
+    """As a user would, on the second camera, in the format that USB cameras have; the peak is read
+    while it runs."""
     words = [CLASSIFY, MODEL, "--camera", "v4l2", "--camera-option", FREE_CAMERA]
+    words += ["--camera-option", "code=YUYV"]
     words += ["--frames", str(FRAMES), "--output", "json"]
     start = time.monotonic()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -223,7 +225,7 @@ def classify() -> dict[str, Any]:
 
 
 def frames() -> dict[str, Any]:
-    """A few answers with the frames that they are of."""
+    """A few answers with the frames that they are of, in the format that OpenCV chooses."""
     folder = Path("/var/tmp/frames")
     done = run(
         CLASSIFY, MODEL, "--camera", "v4l2", "--camera-option", FREE_CAMERA, "--frames", str(SAVED),
