@@ -282,7 +282,7 @@ def open_image(path: Path) -> Image.Image:
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as e:
         raise DataError(f"{path} is not a readable image: {e}") from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
-        raise DataError(f"{path} is too large to open safely: {e}") from e
+        raise DataError(f"{path} is too large to open safely: shrink it ({e})") from e
 
 
 def check_unreadable(bad: Sequence[Path], total: int) -> None:

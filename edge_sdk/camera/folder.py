@@ -48,7 +48,8 @@ class FolderCamera(Source):
                 found = True
                 yield grab
             if not found:
-                raise CameraError(f"{self._path} holds no picture that can be read", "format")
+                why = "".join(f": {note}" for note in self.notes)
+                raise CameraError(f"{self._path} holds no picture that can be read{why}", "format")
             if not self._loop:
                 return
 

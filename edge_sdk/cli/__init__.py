@@ -9,6 +9,7 @@ import sys
 import click
 
 from edge_sdk import __version__
+from edge_sdk.cli.options import shown
 from edge_sdk.errors import EdgeError, UsageError
 
 # Every command of the program, a line for each; what it needs it imports in its function. A device
@@ -90,5 +91,5 @@ def run_command(command: click.Command) -> None:
 
 def _one_line(error: EdgeError | OSError) -> str:
     if isinstance(error, OSError):
-        return f"{error.filename or 'system'}: {error.strerror or error}"
-    return " ".join(str(error).split())
+        return shown(f"{error.filename or 'system'}: {error.strerror or error}")
+    return shown(" ".join(str(error).split()))

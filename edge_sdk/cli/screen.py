@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edge_sdk.cli.options import Bars, Number, backend_option, threads_option
+from edge_sdk.cli.options import Bars, Number, backend_option, shown, threads_option
 from edge_sdk.errors import EdgeError, UsageError
 
 if TYPE_CHECKING:
@@ -186,6 +186,8 @@ def capture(
                 steps = s.capture(store, camera, reader, gates, who)
                 for step in islice(steps, fields):
                     click.echo(_step_line(store, step))
+                for note in () if store.settings.simulated else camera.notes:
+                    click.echo(shown(note), err=True)
         flagged, counted = store.counts()
         if counted >= store.settings.target or finish:
             click.echo(s.finish(store, who).statement)

@@ -12,12 +12,12 @@ from typing import Self
 import numpy as np
 
 from edge_sdk.artifact import MANIFEST_FILE, SlideRule, read_artifact
-from edge_sdk.errors import ArtifactError, UsageError
+from edge_sdk.errors import ArtifactError, DataError, UsageError
 from edge_sdk.preprocess import Pixels
 from edge_sdk.runtime import Classifier, load_model
 from edge_sdk.screening.audit import canonical, text_hash
 from edge_sdk.screening.crop import crop_cell
-from edge_sdk.screening.segment import Field, segment
+from edge_sdk.screening.segment import Field, segment, smear_fault
 from edge_sdk.screening.settings import Settings
 from edge_sdk.screening.store import NewCell
 
@@ -47,7 +47,12 @@ class FieldReader:
         self.runtime = f"{opened.name} {opened.version}"
 
     def segment(self, pixels: Pixels) -> Field:
-        return segment(pixels, diameter=self._diameter)
+        """Raises DataError for what is no picture of a thin smear."""
+        field = segment(pixels, diameter=self._diameter)
+        fault = smear_fault(field)
+        if fault is not None:
+            raise DataError(fault)
+        return field
 
     def read(self, pixels: Pixels, field: Field) -> Reading:
         """pixels: uint8 (H, W, 3) RGB, field: its cells."""

@@ -37,6 +37,9 @@ _SMALLEST = 0.25  # of the median cell's area: less is debris
 _THINNEST = 0.4  # of its radius: what is thinner is a fibre
 _LARGEST = 1.6  # of its area: more may be several cells
 _NUCLEUS = 0.4  # of its area: more that is dark is a white cell
+# What real smears are far from (least fill 0.68, widest spread 0.30, no debris that large, on 75
+# fields) and photographs of other things are often beyond.
+_FILL, _SPREAD, _DEBRIS, _TO_SAY = 0.62, 0.35, 0.2, 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +127,27 @@ def segment(pixels: Pixels, *, diameter: float | None = None) -> Field:
         r, g, b = np.median(pixels[::8, ::8].reshape(-1, 3), axis=0).tolist()
         return Field(size, (), (), None, 0.0, None, (r, g, b))
     return _cells(cv2, ground, size, diameter)
+
+
+def smear_fault(found: Field) -> str | None:
+    """Why a picture is hardly one of a thin smear, in words for who took it: red cells fill their
+    boxes, are about as large as one another, and most of what stands out. None where it may be one,
+    and where too little was found to say."""
+    cells = found.counted
+    if len(cells) < _TO_SAY:
+        return None
+    areas = np.array([c.area for c in cells])
+    debris = sum(a.why == "debris" for a in found.aside)
+    debris_share = debris / (debris + len(found.cells))
+    fill = float(np.median([c.mask.mean() for c in cells]))
+    spread = float(areas.std() / areas.mean())
+    if fill >= _FILL and spread <= _SPREAD and debris_share <= _DEBRIS:
+        return None
+    return (
+        "this does not look like a thin smear: what stands out has neither the shape nor the even "
+        f"size of red cells (fill {fill:.2f}, spread {spread:.2f}, debris {debris_share:.0%}). See "
+        "that a stained thin film is in focus, and move to where its cells lie apart"
+    )
 
 
 @dataclass(frozen=True)
