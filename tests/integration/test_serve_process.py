@@ -23,8 +23,9 @@ import pytest
 pytest.importorskip("cv2")
 pytest.importorskip("uvicorn")
 pytest.importorskip("cryptography")
-httpx = pytest.importorskip("httpx2")
+pytest.importorskip("httpx2")
 
+import httpx2 as httpx
 from screening_sessions import keep_rule
 from serve_slides import TOKEN, slide_model, until
 
