@@ -31,7 +31,7 @@ TABLE = "edge_sdk.cli"  # names every command of edge-sdk
 # Those that a device has: of each bundle, and of one made `--with` an extra.
 COMMANDS = {
     "": ("edge_sdk.cli.__main__", "edge_sdk.cli.classify"),
-    "screening": ("edge_sdk.cli.screen", "edge_sdk.cli.screen_site"),
+    "screening": ("edge_sdk.cli.screen", "edge_sdk.cli.screen_site", "edge_sdk.cli.keys"),
     "serve": ("edge_sdk.cli.serve",),
 }
 # What trains, converts, measures and makes bundles stays on the workstation.
@@ -39,7 +39,7 @@ WORKSTATION = (
     "backends.cim", "benchmark", "bundle", "chips", "convert", "device", "evaluate", "fetch",
     "plots", "report", "train", "training_text", "zoo",
 )  # fmt: skip
-DATA = (".typed", ".toml", ".html", ".css", ".js", ".svg", ".json")
+DATA = (".typed", ".toml", ".html", ".css", ".js", ".svg", ".json", ".png", ".webmanifest")
 
 
 def own_wheel(extras: Sequence[str] = ()) -> tuple[str, bytes]:

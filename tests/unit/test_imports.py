@@ -42,6 +42,8 @@ ALLOWED = {
     "edge_sdk.live.program": {"numpy"},
     "edge_sdk.live.mqtt": {"numpy"},
     "edge_sdk.cli.live": {"click"},
+    "edge_sdk.cli.serve": {"click"},
+    "edge_sdk.serve.settings": {"numpy"},
     "edge_sdk.camera": {"numpy"},
     "edge_sdk.camera.picamera2_camera": {"numpy"},
     "edge_sdk.camera.v4l2": {"numpy"},
@@ -74,6 +76,7 @@ RIGHT_OF = {
         "classify",
         "report",
         "live",
+        "serve",
         "cli",
     ),
     "screening": (
@@ -86,6 +89,21 @@ RIGHT_OF = {
         "fetch",
         "report",
         "train",
+        "serve",
+        "cli",
+    ),
+    # What a device serves to a phone: nothing that trains, converts or measures.
+    "serve": (
+        "benchmark",
+        "bundle",
+        "chips",
+        "convert",
+        "device",
+        "evaluate",
+        "fetch",
+        "report",
+        "train",
+        "zoo",
         "cli",
     ),
     # Only what a bundle carries: none of what trains, measures or draws is on the device.
@@ -100,6 +118,7 @@ RIGHT_OF = {
         "report",
         "train",
         "zoo",
+        "serve",
         "cli",
     ),
 }
@@ -119,6 +138,9 @@ OWNERS = {
     "numba": ("backends/cim/",),
     "click": ("cli/",),
     "paho": ("live/mqtt.py",),
+    "starlette": ("serve/",),
+    "uvicorn": ("serve/program.py",),
+    "jinja2": ("serve/app.py",),
 }
 
 
