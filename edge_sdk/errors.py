@@ -83,3 +83,10 @@ def unknown_name(what: str, name: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), list(folded), n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(folded[n] for n in near)}?" if near else ""
     return f"unknown {what} '{name}'.{hint} Valid: {', '.join(names)}."
+
+
+def shown(text: str) -> str:
+    """Text for a terminal: what a file's name may hold to steer one is a plain mark."""
+    return "".join(
+        c if c.isprintable() or c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

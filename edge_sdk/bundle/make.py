@@ -15,12 +15,12 @@ import edge_sdk
 from edge_sdk.artifact import MANIFEST_FILE, MODEL_FILE, Artifact, read_artifact
 from edge_sdk.bundle import wheels as wheelhouse
 from edge_sdk.bundle.expected import selftest_files
-from edge_sdk.bundle.keys import Key, sign
 from edge_sdk.bundle.own import own_licence, own_wheel
 from edge_sdk.bundle.sbom import sbom
 from edge_sdk.bundle.targets import SKIP, wanted
 from edge_sdk.errors import BundleError, UsageError
 from edge_sdk.files import refuse_existing, sha256, write_whole
+from edge_sdk.keys import Key, sign
 from edge_sdk.ondevice.bundle_file import (
     DATE,
     FORMAT,

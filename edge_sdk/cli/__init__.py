@@ -9,8 +9,7 @@ import sys
 import click
 
 from edge_sdk import __version__
-from edge_sdk.cli.options import shown
-from edge_sdk.errors import EdgeError, UsageError
+from edge_sdk.errors import EdgeError, UsageError, shown
 
 # Every command of the program, a line for each; what it needs it imports in its function. A device
 # has those that its bundle was made with: bundle/own.py.
@@ -33,7 +32,7 @@ COMMANDS = {
     "serve": "edge_sdk.cli.serve:serve",
 }
 # Commands that a bundle has when it was made `--with` this.
-BUNDLED_WITH = {"screen": "screening", "serve": "serve"}
+BUNDLED_WITH = {"screen": "screening", "keys": "screening", "serve": "serve"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

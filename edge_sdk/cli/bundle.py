@@ -91,9 +91,9 @@ def bundle(
     assert key_name is not None
     assert out is not None
     from edge_sdk.bundle import wheels
-    from edge_sdk.bundle.keys import read_key
     from edge_sdk.bundle.make import make_bundle
     from edge_sdk.bundle.targets import make_target
+    from edge_sdk.keys import read_key
 
     target = make_target(profile, arch, python, runtime, extras)
     if refresh:
@@ -116,7 +116,7 @@ def bundle(
 def _check(path: Path, key_name: str | None) -> None:
     import tempfile
 
-    from edge_sdk.bundle.keys import all_keys, read_key
+    from edge_sdk.keys import all_keys, read_key
     from edge_sdk.ondevice.bundle_file import BundleFile, trust_line
 
     keys = [read_key(key_name)] if key_name else all_keys()

@@ -7,19 +7,19 @@ import click
 
 @click.group()
 def keys() -> None:
-    """Keys that bundles are signed with, and that devices trust."""
+    """Keys that bundles and reports are signed with, and that devices trust."""
 
 
 @keys.command("new")
 @click.argument("name")
-@click.option("--passphrase", is_flag=True, help="Ask for a passphrase, and again at each bundle.")
+@click.option("--passphrase", is_flag=True, help="Ask for a passphrase, and at each signature.")
 def new(name: str, passphrase: bool) -> None:
     """Make the key pair NAME in ~/.config/edge-sdk/keys.
 
-    The private file stays on this workstation, readable by you alone; NAME.pub goes to the devices
-    with the first installation.
+    The private file stays on this computer, readable by you alone; NAME.pub goes to the devices
+    with the first installation, and to who checks reports.
     """
-    from edge_sdk.bundle.keys import new_key
+    from edge_sdk.keys import new_key
 
     key = new_key(name, passphrase=passphrase)
     click.echo(f"{key.private}  private: keep it here, and a copy in a safe place")
@@ -31,7 +31,7 @@ def new(name: str, passphrase: bool) -> None:
 @click.argument("name", required=False)
 def show(name: str | None) -> None:
     """Show the public key NAME, or list all keys."""
-    from edge_sdk.bundle.keys import all_keys, keys_folder, read_key
+    from edge_sdk.keys import all_keys, keys_folder, read_key
 
     if name is not None:
         key = read_key(name)

@@ -20,13 +20,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 BACKEND_NAMES = "auto, litert, tflite-runtime, tensorflow, cim or fake"
 
 
-def shown(text: str) -> str:
-    """Text for a terminal: what a file's name may hold to steer one is a plain mark."""
-    return "".join(
-        c if c.isprintable() or c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
-
-
 class Number(click.FloatRange):
     """A range that infinity and NaN are not in: NaN compares false with every limit."""
 

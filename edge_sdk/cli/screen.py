@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edge_sdk.cli.options import Bars, Number, backend_option, shown, threads_option
-from edge_sdk.errors import EdgeError, UsageError
+from edge_sdk.cli.options import Bars, Number, backend_option, threads_option
+from edge_sdk.errors import EdgeError, UsageError, shown
 
 if TYPE_CHECKING:
     from edge_sdk.artifact import Artifact
@@ -262,7 +262,7 @@ def review(
 @sessions_option
 def report(session: str, key: str | None, operator: str | None, sessions: Path | None) -> None:
     """Write the reports of SESSION and end its review."""
-    from edge_sdk.bundle.keys import read_key, sign
+    from edge_sdk.keys import read_key, sign
     from edge_sdk.screening.make_record import report as write
     from edge_sdk.screening.session import result_of
     from edge_sdk.screening.signature import NAMESPACE, Signer

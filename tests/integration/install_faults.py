@@ -39,11 +39,11 @@ from edge_sdk.artifact import (
     read_artifact,
 )
 from edge_sdk.bundle.expected import selftest_files
-from edge_sdk.bundle.keys import Key, read_key
 from edge_sdk.bundle.make import gather, make_record, pack
 from edge_sdk.bundle.own import own_wheel
 from edge_sdk.errors import EdgeError
 from edge_sdk.files import sha256
+from edge_sdk.keys import Key, read_key
 from edge_sdk.ondevice import disk, install
 from edge_sdk.ondevice.bundle_file import Target
 from edge_sdk.ondevice.layout import Layout

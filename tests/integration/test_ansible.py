@@ -20,7 +20,7 @@ from sshd_server import USER, Sshd, needs_sshd, running
 from edge_sdk.artifact import read_artifact
 from edge_sdk.bundle import make
 from edge_sdk.bundle.expected import selftest_files
-from edge_sdk.bundle.keys import Key
+from edge_sdk.keys import Key
 from edge_sdk.ondevice.layout import Layout
 
 ROLE = Path(__file__).parents[2] / "deploy" / "ansible"

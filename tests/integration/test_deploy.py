@@ -19,11 +19,11 @@ from sshd_server import USER, Sshd, free_port, make_key, needs_sshd, running, wa
 
 from edge_sdk.artifact import Artifact, read_artifact
 from edge_sdk.bundle.expected import selftest_files
-from edge_sdk.bundle.keys import Key
 from edge_sdk.bundle.make import gather, make_record, pack
 from edge_sdk.device import deploy_agent
 from edge_sdk.device.deploy import PIECE_BYTES, Deployment
 from edge_sdk.errors import BundleError, DeviceError
+from edge_sdk.keys import Key
 from edge_sdk.ondevice.layout import Layout
 
 pytestmark = needs_sshd

@@ -18,7 +18,7 @@ import pytest
 
 from edge_sdk.artifact import read_artifact
 from edge_sdk.bundle import make
-from edge_sdk.bundle.keys import Key
+from edge_sdk.keys import Key
 from edge_sdk.ondevice.layout import Layout
 
 TEMPLATES = Path(make.__file__).parent / "templates"

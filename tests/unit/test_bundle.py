@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from test_artifact import manifest_of
 
-from edge_sdk.bundle import keys, make, sbom, targets, wheels
+from edge_sdk import keys
+from edge_sdk.bundle import make, sbom, targets, wheels
 from edge_sdk.cli import cli
 from edge_sdk.errors import BundleError, UsageError
 from edge_sdk.ondevice.bundle_file import Target

@@ -16,7 +16,7 @@ from test_artifact import manifest_of
 
 from edge_sdk import cli
 from edge_sdk.artifact import manifest_json, read_artifact
-from edge_sdk.bundle.keys import new_key
+from edge_sdk.keys import new_key
 from edge_sdk.screening.store import Store
 
 pytest.importorskip("cv2")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_sdk.bundle.keys import Key, new_key
 from edge_sdk.bundle.make import pack
 from edge_sdk.errors import BundleError, DeviceError
+from edge_sdk.keys import Key, new_key
 from edge_sdk.ondevice import disk, install
 from edge_sdk.ondevice.bundle_file import (
     BundleFile,

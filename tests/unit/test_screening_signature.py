@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from screening_sessions import Clock, made, run_through
 
-from edge_sdk.bundle.keys import Key, new_key, sign
 from edge_sdk.errors import BundleError, UsageError
+from edge_sdk.keys import Key, new_key, sign
 from edge_sdk.screening.audit import Entry, next_entry, origin
 from edge_sdk.screening.make_record import report
 from edge_sdk.screening.signature import NAMESPACE, SIGNATURE, Signer, signature_problems
