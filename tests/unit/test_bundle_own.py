@@ -121,7 +121,10 @@ def test_commands_that_are_not_there_say_where_they_are(tmp_path: Path) -> None:
         assert done.returncode == 2, name
         where = f"made --with {BUNDLED_WITH[name]}" if name in BUNDLED_WITH else "for a workstation"
         assert where in done.stderr, name
-    assert "screen" in python(unpacked(tmp_path / "s", ("screening",)), main, "--help").stdout
+    screening = unpacked(tmp_path / "s", ("screening",))
+    assert "screen" in python(screening, main, "--help").stdout
+    assert "Make the key pair" in python(screening, main, "keys", "new", "--help").stdout
+    assert (screening / "edge_sdk" / "screening" / "signature.py").is_file()
 
 
 @pytest.mark.parametrize("entry", ["edge_sdk.cli.live", "edge_sdk.ondevice.program"])
