@@ -134,10 +134,13 @@ export function sure(title, words, no, yes) {
   byId('ask-words').textContent = words;
   byId('ask-no').textContent = no;
   byId('ask-yes').textContent = yes;
-  box.returnValue = 'no';
   box.showModal();
-  return new Promise(done => box.addEventListener('close',
-    () => done(box.returnValue === 'yes'), {once: true}));
+  // Not by its event `close`, which comes later: the next question may be open by then.
+  return new Promise(done => {
+    const end = yes => e => { e.preventDefault(); box.close(); done(yes); };
+    byId('ask-no').onclick = box.oncancel = end(false);
+    byId('ask-yes').onclick = end(true);
+  });
 }
 
 /** After a touch or a click the key Space is the page's again, not the button's. */
