@@ -1,13 +1,22 @@
 """How well the capture gates tell bad fields from good ones, on real fields spoilt on purpose.
 
-    python benchmarks/gates.py FIELDS [NIH] [--half odd|even|all] [--every 1]
+    python benchmarks/gates.py FIELDS [NIH] [--half odd|even|all]
 
 FIELDS: folder with images/ and boxes.json (iml-fields); NIH: folder of cell crops with index.csv,
-for the stain's range. Limits were chosen on the even half. Blurred fields get the noise back that
-the blur took away, measured in the field's flat parts, as a defocused camera's picture has it;
-without that any sharpness figure looks better than it is. The peer for focus is the plain variance
-of the Laplacian. The fields have no slide ids: the best seen is that of the 5 files before and the
-5 after. Overlapping windows are cut from one field, each with its own noise and light.
+for the stain's range. Limits were chosen on the even half; the odd half judges them.
+
+The fields have no slide ids: a pause of more than 50 s between two pictures (EXIF) is taken as a
+new slide, and each slide as a session, in the order of its pictures; the sharpest field is that of
+the session so far. The scale bar and its text, which are drawn into every picture, are cut off:
+they are always sharp, and any figure of the whole picture sees little else.
+
+A blurred field takes its own place in the session. It gets the noise back that the blur took away,
+measured in the field's flat parts, as a defocused camera's picture has it; without that any
+sharpness figure looks better than it is. The first field of a session has nothing beside it and
+cannot be caught; it is counted as missed, and the share without it is given too. Some of the real
+fields are out of focus: those that are rejected are named, to be looked at. The peer is the plain
+variance of the Laplacian of the whole picture, at the limit of ours.
+Overlapping windows are cut from one field, each with its own noise and light.
 """
 
 from __future__ import annotations
@@ -19,6 +28,8 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +45,9 @@ from edge_sdk.stain_range import StainRange
 SIGMAS = (0.7, 1.0, 1.5, 2.0, 3.0)
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 WINDOW = (760, 570)
+BAR = 120  # rows at the bottom with the scale bar
+PAUSE = 50.0  # seconds
+DATE_TIME = 306  # EXIF
 
 
 def spoil(pixels: Any, sigma: float, rng: np.random.Generator) -> Any:
@@ -52,23 +66,69 @@ def auc(good: Any, bad: Any) -> float:
     return float((good > bad).mean() + 0.5 * (good == bad).mean())
 
 
-def focus(pictures: list[Any]) -> None:
+@dataclass(frozen=True)
+class Taken:
+    """A real field. slide: the number of its session."""
+
+    name: str
+    pixels: Any
+    slide: int
+
+
+def read_fields(folder: Path) -> list[Taken]:
+    names = sorted(r["image"] for r in json.loads((folder / "boxes.json").read_text()))
+    taken, slide, before = [], 0, None
+    for name in names:
+        with Image.open(folder / "images" / name) as image:
+            now = datetime.strptime(image.getexif()[DATE_TIME], "%Y:%m:%d %H:%M:%S")
+            pixels = np.asarray(image.convert("RGB"))[:-BAR]
+        if before is not None and (now - before).total_seconds() > PAUSE:
+            slide += 1
+        before = now
+        taken.append(Taken(name, pixels, slide))
+    return taken
+
+
+def in_order(fields: list[Taken], figures: Any, blurred: Any, limit: float) -> Any:
+    """Each session as it comes: (rejected fields' names, blurred ones caught, first of a session),
+    the latter two bool (fields,)."""
+    best: dict[int, float] = {}
+    rejected, caught, first = [], [], []
+    for field, figure, spoilt in zip(fields, figures, blurred, strict=True):
+        least = limit * max(best.get(field.slide, 0.0), figure)
+        first.append(field.slide not in best)
+        caught.append(spoilt < limit * max(best.get(field.slide, 0.0), spoilt))
+        if figure < least:
+            rejected.append(f"{field.name} ({figure / least * limit:.2f})")
+        best[field.slide] = max(best.get(field.slide, 0.0), figure)
+    return rejected, np.array(caught), np.array(first)
+
+
+def edges(pixels: Any) -> float:
+    return gates.sharpness(pixels, segment(pixels)) or 0.0
+
+
+def focus(fields: list[Taken]) -> None:
     rows = []
-    limits = gates.Limits()
-    for name, figure in (("ours", gates.sharpness), ("plain variance of Laplacian", plain)):
-        sharp = np.array([figure(p) for p in pictures])
-        best = np.array([sharp[max(0, i - 5) : i + 6].max() for i in range(len(sharp))])
+    ways = (("edges of the cells", edges, gates.Limits().sharpness),
+            ("plain variance of Laplacian", plain, gates.Limits().sharpness))  # fmt: skip
+    named = {}
+    for name, figure, limit in ways:
+        sharp = np.array([figure(f.pixels) for f in fields])
         for sigma in SIGMAS:
             rng = np.random.default_rng(1)
-            blurred = np.array([figure(spoil(p, sigma, rng)) for p in pictures])
-            least = limits.sharpness * best
+            blurred = np.array([figure(spoil(f.pixels, sigma, rng)) for f in fields])
+            rejected, caught, first = in_order(fields, sharp, blurred, limit)
             rows.append(
-                [name, f"{sigma}", f"{auc(sharp, blurred):.4f}",
-                 f"{auc(sharp / best, blurred / best):.4f}", f"{(blurred < least).mean():.1%}",
-                 f"{(sharp < least).mean():.1%}"]
+                [name, f"{sigma}", f"{auc(sharp, blurred):.4f}", f"{caught.mean():.1%}",
+                 f"{caught[~first].mean():.1%}", f"{len(rejected)} of {len(fields)}"]
             )  # fmt: skip
-    head = ["focus", "blur sigma", "AUC", "AUC beside best seen", "caught", "good rejected"]
+        named[name] = rejected
+    head = ["focus", "blur sigma", "AUC", "caught", "but the first", "real fields rejected"]
     print(table(head, rows))
+    for name, rejected in named.items():
+        print(f"{name} rejects (share of the best so far): {', '.join(rejected) or 'none'}")
+    print(f"{first.sum()} sessions")
 
 
 def duplicates(pictures: list[Any]) -> None:
@@ -90,7 +150,7 @@ def duplicates(pictures: list[Any]) -> None:
             while (1 - far * np.cos(turn)) * (1 - far * np.sin(turn)) < share:
                 far -= 0.002
             x, y = round(far * np.cos(turn) * w), round(far * np.sin(turn) * h)
-            if x + w <= p.shape[1] and y + h <= p.shape[0] - 120:  # the scale bar is below
+            if x + w <= p.shape[1] and y + h <= p.shape[0]:
                 told.append(gates.overlap(a, window(p, x, y)))
         bound = gates.Limits().overlap
         rows.append([f"{share:.0%}", str(len(told)), f"{auc(told, apart):.4f}", f"{min(told):.3f}",
@@ -101,24 +161,28 @@ def duplicates(pictures: list[Any]) -> None:
           f"largest peak {max(apart):.3f}\n")  # fmt: skip
 
 
-def whole(pictures: list[Any], stain: StainRange | None) -> None:
-    """Every good field through all gates, in file order, as one session would."""
-    session = gates.Gates(stain=stain)
-    fails: dict[str, int] = defaultdict(int)
+def whole(fields: list[Taken], stain: StainRange | None) -> None:
+    """Every real field through all gates, slide after slide, each a session."""
+    fails: dict[str, list[str]] = defaultdict(list)
     spent = []
     out = 0
-    for picture in pictures:
-        found = segment(picture)
+    sessions: dict[int, gates.Gates] = {}
+    for f in fields:
+        session = sessions.setdefault(f.slide, gates.Gates(stain=stain))
+        found = segment(f.pixels)
         start = time.thread_time()
-        results = session.check(picture, found)
+        results = session.check(f.pixels, found)
         spent.append(time.thread_time() - start)
         bad = gates.rejected(results)
         out += any(r.gate != "stain" for r in bad)
         for r in bad:
-            fails[r.gate] += 1
-    print(f"{len(pictures)} real fields as one session: {out} rejected by gates other than stain "
-          f"({out / len(pictures):.1%}); by gate: {dict(fails) or 'none'}; "
-          f"{statistics.median(spent) * 1e3:.1f} ms a field\n")  # fmt: skip
+            fails[r.gate].append(f.name)
+    print(
+        f"{len(fields)} real fields in {len(sessions)} sessions: {out} rejected by gates other "
+        f"than stain ({out / len(fields):.1%}); {statistics.median(spent) * 1e3:.1f} ms a field"
+    )
+    for gate, names in fails.items():
+        print(f"  {gate} {len(names)}: {', '.join(names)}")
 
 
 def nih_range(folder: Path) -> StainRange:
@@ -138,17 +202,15 @@ def main() -> None:
     parser.add_argument("fields", type=Path)
     parser.add_argument("nih", type=Path, nargs="?")
     parser.add_argument("--half", choices=("odd", "even", "all"), default="odd")
-    parser.add_argument("--every", type=int, default=1)
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    names = sorted(r["image"] for r in json.loads((options.fields / "boxes.json").read_text()))
-    names = {"odd": names[1::2], "even": names[::2], "all": names}[options.half][:: options.every]
-    read = [np.asarray(Image.open(options.fields / "images" / n).convert("RGB")) for n in names]
-    print(f"{len(read)} real fields, {options.half} half\n")
-    focus(read)
+    every = read_fields(options.fields)
+    fields = {"odd": every[1::2], "even": every[::2], "all": every}[options.half]
+    print(f"{len(fields)} real fields, {options.half} half\n")
+    focus(fields)
     print()
-    duplicates(read)
-    whole(read, nih_range(options.nih) if options.nih else None)
+    duplicates([f.pixels for f in fields])
+    whole(fields, nih_range(options.nih) if options.nih else None)
 
 
 if __name__ == "__main__":

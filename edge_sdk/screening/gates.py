@@ -1,6 +1,6 @@
 """Gates that a field passes before anything in it is counted, each with what the operator is to do.
 
-    focus      variance of the Laplacian beside that of the sharpest field of the session
+    focus      detail of the cells' edges beside that of the sharpest field of the session
     exposure   light of the empty slide, and share of pixels at the upper end
     density    red cells in the field, and share of it that they cover
     duplicate  peak of the phase correlation with every field that was taken before
@@ -31,6 +31,9 @@ Spectrum = npt.NDArray[np.complex64]
 
 _THUMBNAIL = (160, 120)
 _FLAT_TO_MEAN = 1.089  # power of noise alone: mean of its blocks over their 20th percentile
+_BAND = 0.06  # of a cell's diameter, to either side of its edge
+_EDGE_CELLS = 60  # are enough for the median edge
+_LEAST_CONTRAST = 8.0  # grey levels: what is fainter has no edge to judge by
 _FINEST = 0.08  # waves a pixel of the thumbnail
 _STAIN_CELLS = 60  # are enough for the median colour
 _LEAST_CELLS = 5  # for a colour at all
@@ -59,7 +62,7 @@ class Limits:
     share of the field; unsplit: largest share of cells that may be several; overlap: largest peak
     of the phase correlation."""
 
-    sharpness: float = 0.45
+    sharpness: float = 0.36
     light: tuple[float, float] = (100.0, 250.0)
     clipped: float = 0.05
     cells: int = 15
@@ -77,16 +80,41 @@ class Limits:
             )
 
 
-def sharpness(pixels: Pixels) -> float:
-    """Variance of the Laplacian of the green channel, grey levels squared, without the camera's
-    noise: that of the flattest fifth of the field's blocks of 16 pixels. The channel is blurred by
-    0.5 pixels first, which costs noise more than edges."""
+def sharpness(pixels: Pixels, found: Field) -> float | None:
+    """How much fine detail the edge of a cell has: power of the Laplacian in a band along it, over
+    the cell's contrast squared, of the median cell. None where there is no cell to judge by.
+
+    Neither the number of cells nor stain or light matters, nor what else is in the picture, as a
+    scale bar. The channel is blurred by 0.5 pixels first, which costs noise more than edges, and
+    the power of what noise is left, that of the flattest fifth of the field's blocks of 16 pixels,
+    is taken off."""
+    if found.channel is None or found.diameter is None:
+        return None
     cv2 = opencv()
-    green = np.ascontiguousarray(pixels[..., 1]).astype(np.float32)
-    bend = cv2.Laplacian(cv2.GaussianBlur(green, (0, 0), 0.5), cv2.CV_32F)
+    plane = np.ascontiguousarray(pixels[..., found.channel]).astype(np.float32)
+    bend = cv2.Laplacian(cv2.GaussianBlur(plane, (0, 0), 0.5), cv2.CV_32F)
+    power = bend * bend
     size = (max(1, pixels.shape[1] // 16), max(1, pixels.shape[0] // 16))
-    power = cv2.resize(bend * bend, size, interpolation=cv2.INTER_AREA)
-    return max(0.0, float(power.mean()) - _FLAT_TO_MEAN * float(np.percentile(power, 20)))
+    blocks = cv2.resize(power, size, interpolation=cv2.INTER_AREA)
+    noise = _FLAT_TO_MEAN * float(np.percentile(blocks, 20))
+    reach = max(2, round(_BAND * found.diameter))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    light = found.background[found.channel]
+    told = []
+    for cell in found.counted[:: max(1, len(found.counted) // _EDGE_CELLS)]:
+        x, y, w, h = cell.box
+        left, top = max(0, x - reach), max(0, y - reach)
+        here = (slice(top, y + h + reach), slice(left, x + w + reach))
+        mask = np.zeros(power[here].shape, np.uint8)
+        mask[y - top : y - top + h, x - left : x - left + w] = cell.mask
+        core = cv2.erode(mask, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+        if not core.any():
+            continue
+        contrast = abs(light - float(np.median(plane[here][core])))
+        if contrast >= _LEAST_CONTRAST:
+            band = (cv2.dilate(mask, disc) > 0) & ~core
+            told.append((float(power[here][band].mean()) - noise) / contrast**2)
+    return max(0.0, float(np.median(told))) if told else None
 
 
 def spectrum(pixels: Pixels) -> Spectrum:
@@ -189,9 +217,10 @@ class Gates:
             self._taken.append(spectrum(taken))
 
     def _focus(self, pixels: Pixels, found: Field) -> tuple[GateResult, float]:
-        figure = sharpness(pixels)
-        # Dirt on an empty field must not set the mark.
-        sharpest = max(self.sharpest, figure) if found.cells else self.sharpest
+        figure = sharpness(pixels, found)
+        if figure is None:
+            return GateResult("focus", "not judged", None, "cells to judge by"), self.sharpest
+        sharpest = max(self.sharpest, figure)
         least = self.limits.sharpness * sharpest
         text = "The picture is blurred. Focus until the cells' edges are sharp, then take it again."
         return _result("focus", figure >= least, figure, f">= {least:.3g}", text), sharpest

@@ -48,10 +48,41 @@ def test_a_blurred_field_fails_beside_a_sharp_one() -> None:
     assert "Focus" in result.instruction
 
 
+def figure(pixels: Pixels) -> float:
+    found = sharpness(pixels, segment(pixels))
+    assert found is not None
+    return found
+
+
+def blurred(pixels: Pixels, radius: float) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
+
+
 def test_noise_does_not_look_like_focus() -> None:
     rng = np.random.default_rng(0)
-    even = np.clip(rng.normal(200, 5, (600, 800, 3)), 0, 255).astype(np.uint8)
-    assert sharpness(even) < 0.1 * sharpness(picture(0))
+    soft = blurred(picture(0), 2.0)
+    noisy = np.clip(soft + rng.normal(0, 4, soft.shape), 0, 255).astype(np.uint8)
+    assert figure(noisy) < 0.36 * figure(picture(0))
+
+
+def test_focus_is_that_of_the_cells_whatever_else_the_picture_has() -> None:
+    sharp = picture(0)
+    assert figure(picture(0, cells=10)) == pytest.approx(figure(sharp), rel=0.25)
+    faint = np.clip(220 + (sharp.astype(np.float64) - 220) * 0.6, 0, 255).astype(np.uint8)
+    assert figure(faint) == pytest.approx(figure(sharp), rel=0.25)
+    soft = blurred(sharp, 2.0).copy()
+    without = figure(soft)
+    soft[570:590:2, 560:780] = 0  # the lines of a scale bar, sharp as drawn ones are
+    assert figure(soft) == pytest.approx(without, rel=0.1)
+    assert without < 0.36 * figure(sharp)
+
+
+def test_without_cells_focus_is_not_judged_and_sets_no_mark() -> None:
+    gates, dirt = Gates(), np.full((600, 800, 3), 200, np.uint8)
+    dirt[300:303, 400:403] = 0
+    assert told(gates, dirt)["focus"].verdict == "not judged"
+    assert gates.sharpest == 0.0
+    assert told(gates, blurred(picture(0), 2.0))["focus"].verdict == "pass"  # nothing beside it
 
 
 def test_dark_and_bright_fields_fail() -> None:
