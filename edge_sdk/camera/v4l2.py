@@ -1,4 +1,4 @@
-"""USB cameras and video files through OpenCV, which hands out frames as blue, green, red."""
+"""USB cameras by the kernel's own calls; videos through OpenCV, which gives blue, green, red."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_sdk.camera.base import DEFAULT_SIZE, Size, Source
 from edge_sdk.camera.formats import decode_frame
+from edge_sdk.camera.v4l2_device import DeviceReader
 from edge_sdk.errors import CameraError, UsageError
 from edge_sdk.preprocess import Pixels
 
@@ -23,48 +24,26 @@ def _opencv() -> ModuleType:
         import cv2
     except ImportError as e:
         raise CameraError(
-            "OpenCV is not installed, which USB cameras and videos need: "
-            f"pip install 'edge-sdk[opencv]' ({e})",
+            f"OpenCV is not installed, which videos need: pip install 'edge-sdk[opencv]' ({e})",
             "missing",
         ) from e
     return cv2
 
 
 class VideoReader:
-    """An opened device, file, `%d.jpg` sequence or address. size: (width, height) and format: the
-    four letters of its code, both read back after opening."""
+    """An opened file, `%d.jpg` sequence or address. size: (width, height); format: the four letters
+    of its code."""
 
-    def __init__(
-        self, source: str, *, size: Size | None = None, rate: float | None = None, code: str = ""
-    ) -> None:
+    def __init__(self, source: str) -> None:
         self._cv2 = _opencv()
         cv2 = self._cv2
         self._source = source
-        device = is_device(source)
-        if device:
-            _check_device(source)
-        elif "://" not in source and "%" not in source and not Path(source).is_file():
+        if "://" not in source and "%" not in source and not Path(source).is_file():
             raise CameraError(f"video '{source}' does not exist", "missing")
-        self._capture = cv2.VideoCapture(source, cv2.CAP_V4L2 if device else cv2.CAP_ANY)
+        self._capture = cv2.VideoCapture(source, cv2.CAP_ANY)
         if not self._capture.isOpened():
             self._capture.release()
-            if device:
-                raise CameraError(
-                    f"{source} cannot be opened: another program has it, or it is no camera "
-                    "(v4l2-ctl --list-devices shows which are)",
-                    "busy",
-                )
             raise CameraError(f"video '{source}' cannot be read by OpenCV", "missing")
-        if device:
-            if code:
-                self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*code))
-            width, height = size or DEFAULT_SIZE
-            self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
-            self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
-            if rate:
-                self._capture.set(cv2.CAP_PROP_FPS, rate)
-            # The driver's queue is the only one: one frame in it, so that none is stale.
-            self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         self.size: Size = (
             int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
             int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
@@ -73,7 +52,7 @@ class VideoReader:
         self.format = letters.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
 
     def read(self) -> Pixels | None:
-        """uint8 (H, W, 3) RGB, or None at the end of a file and when a device gives no more.
+        """uint8 (H, W, 3) RGB, or None at the end.
 
         Raises CameraError for what is no colour picture."""
         try:
@@ -84,10 +63,6 @@ class VideoReader:
             ) from e
         if not good or pixels is None:
             return None
-        width, height = self.size
-        if self.format == "BGR3" and pixels.shape == (1, height * width * 3):
-            # OpenCV 4.11 gives what it has not to convert as one row; other versions do not.
-            pixels = pixels.reshape(height, width, 3)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise CameraError(
                 f"'{self._source}' gave frames of shape {pixels.shape}, {pixels.dtype}: (H, W, 3) "
@@ -128,7 +103,12 @@ class V4L2Camera(Source):
             raise UsageError(f"camera 'v4l2': code '{code}' must be one of {', '.join(FOURCC)}")
         if not self._is_device and (rate or code):
             raise UsageError(f"camera 'v4l2': '{device}' is no device: it takes no rate or code")
-        self._reader = VideoReader(self._source, size=size, rate=rate, code=code)
+        self._reader: VideoReader | DeviceReader
+        if self._is_device:
+            _check_device(self._source)
+            self._reader = DeviceReader(self._source, size=size, rate=rate, code=code)
+        else:
+            self._reader = VideoReader(self._source)
         self.size, self.format = self._reader.size, self._reader.format
         given = "x".join(map(str, self.size))
         wrong = []
@@ -145,7 +125,7 @@ class V4L2Camera(Source):
     def _grab(self) -> tuple[Pixels, dict[str, Any]] | None:
         pixels = self._reader.read()
         if pixels is None:
-            if self._is_device or "://" in self._source:
+            if "://" in self._source:
                 raise CameraError(f"{self._source} gives no more frames: unplugged, or reset")
             return None
         return pixels, {"device": self._source}

@@ -6,7 +6,7 @@ build which was cut off goes on where it was:
     debs/       a private state of apt: indices and packages; this machine's own is not touched
     kernel/     vmlinuz, and the modules for disk and camera with the order to load them in
     root/       unpacked packages, configured by the few files that the second stage would have
-                written, and OpenCV's wheel, which stands in for python3-opencv
+                written
     initrd, root.ext4
     recipe      a hash of what says how all of it is made: after a change it is made again
     vm.json     the versions; written last
@@ -23,7 +23,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -39,9 +38,6 @@ PACKAGES = (
     "libstdc++6", "mount", "openssh-client", "python3", "sed", "systemd", "systemd-sysv",
     "udev", "util-linux", "busybox-static",
 )  # fmt: skip
-# The newest that takes the NumPy 1 of a bundle for Debian 12.
-OPENCV = "opencv-python-headless==4.11.0.86"
-OPENCV_PLACE = "usr/local/lib/python3.11/dist-packages"
 # In the order of need, each after what it depends on; vivid gives two cameras and nothing else.
 MODULES = (
     ("virtio_pci", ""), ("virtio_blk", ""), ("virtio_console", ""), ("virtio-rng", ""),
@@ -86,14 +82,11 @@ def build(folder: Path, say: Say) -> Path:
         if not root.is_dir():
             say("root")
             make_root([p for p in packages if not p.name.startswith("linux-image")], root)
-    if not (root / OPENCV_PLACE).is_dir():
-        say(OPENCV)
-        install_opencv(root / OPENCV_PLACE)
     say("initramfs and disk")
     write_whole(folder / INITRD, initramfs(kernel, root))
     make_disk(root, folder / DISK, FREE_MB, label="root")
     release = json.loads((kernel / "release.json").read_text(encoding="utf-8"))
-    record = {**release, "suite": SUITE, "opencv": OPENCV}
+    record = {**release, "suite": SUITE}
     write_whole(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
     shutil.rmtree(root)
     shutil.rmtree(folder / "debs")
@@ -225,17 +218,6 @@ def make_root(packages: Iterable[Path], target: Path) -> None:
         (units / "default.target").symlink_to("/lib/systemd/system/multi-user.target")
         for name in ("getty.target", "systemd-firstboot.service", "systemd-timesyncd.service"):
             (units / name).symlink_to("/dev/null")
-
-
-def install_opencv(place: Path) -> None:
-    with whole_folder(place) as partial:
-        command = [
-            sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps",
-            "--target", str(partial), "--only-binary=:all:", "--implementation", "cp",
-            "--python-version", "3.11", "--platform", "manylinux2014_aarch64",
-            "--platform", "manylinux_2_17_aarch64", OPENCV,
-        ]  # fmt: skip
-        run(command, f"{OPENCV} for aarch64")
 
 
 def initramfs(kernel: Path, root: Path) -> bytes:
