@@ -3,6 +3,7 @@
 python tools/arm_counts build     the arm64 root, the runtime and the plugin
 python tools/arm_counts grid      builds, then counts what the table still lacks
 python tools/arm_counts summary   how data types and cores compare in the table
+python tools/arm_counts armhf     a 32-bit root for installing bundles, in .cache/armhf
 python tools/arm_counts loop      counts a frame of edge-classify, for each --model
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from arm_grid import fill, read_rows, summary
 from arm_loop import build_device, count_loop, loop_text, read_loop, write_loop
 from arm_models import DTYPES, GRID
-from arm_root import LITERT, build
+from arm_root import LITERT, build, build_armhf
 
 from edge_sdk.benchmark.emulate import CPUS, find_emulator
 from edge_sdk.errors import EdgeError, UsageError
@@ -30,12 +31,11 @@ def options() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("task", choices=("build", "grid", "summary", "loop"))
+    parser.add_argument("task", choices=("build", "grid", "summary", "loop", "armhf"))
     parser.add_argument(
         "--folder",
         type=Path,
-        default=ROOT / ".cache" / "arm64",
-        help="of root, wheels, plugin and models",
+        help="of root, wheels, plugin and models [.cache/arm64, or .cache/armhf]",
     )
     parser.add_argument("--litert", default=LITERT, help=f"version of ai-edge-litert [{LITERT}]")
     parser.add_argument("--sources", type=Path, help="an apt source list that has arm64")
@@ -95,17 +95,22 @@ def main(arguments: list[str] | None = None) -> int:
         if given.task == "summary":
             print(summary(read_rows(given.table)))
             return 0
-        build(given.folder, litert=given.litert, sources=given.sources, say=say)
+        name = "armhf" if given.task == "armhf" else "arm64"
+        folder = given.folder or ROOT / ".cache" / name
+        if given.task == "armhf":
+            build_armhf(folder, sources=given.sources, say=say)
+            return 0
+        build(folder, litert=given.litert, sources=given.sources, say=say)
         if given.task == "loop":
-            count_loops(given.folder, given.model, given.cpu or tuple(CPUS), given.loop_table, say)
+            count_loops(folder, given.model, given.cpu or tuple(CPUS), given.loop_table, say)
         if given.task == "grid":
             networks = [n for n in GRID if given.only in n.file("")]
             if not networks:
                 raise UsageError(f"--only {given.only}: no network's name contains it")
             added = fill(
                 given.table,
-                given.folder / "models",
-                find_emulator(given.folder),
+                folder / "models",
+                find_emulator(folder),
                 networks,
                 litert=given.litert,
                 dtypes=given.dtype or DTYPES,

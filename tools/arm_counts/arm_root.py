@@ -21,7 +21,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_sdk.benchmark.emulate import CORES, CPUS, PLUGIN, QEMU, RECORD, cpuinfo, qemu_version
@@ -31,6 +31,14 @@ from edge_sdk.files import whole_folder, write_whole
 LITERT = "2.3.0"
 WRAPPER = "python-arm64"
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
+# 32 bit: a device's own NumPy and Pillow, and the libraries that alternatives would choose.
+QEMU_32 = "qemu-arm"
+# In the root itself: a 32-bit program asks for files by statx, which this qemu does not look up
+# under -L, so that Python has to find its folders by their whole paths.
+WRAPPER_32 = Path("root", "usr", "bin", "python-armhf")
+PACKAGES_32 = (*PACKAGES, "python3-numpy", "python3-pil")
+LIBRARIES_32 = Path("usr", "lib", "arm-linux-gnueabihf")
+ALTERNATIVES = (Path("blas", "libblas.so.3"), Path("lapack", "liblapack.so.3"))
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64")
 SOURCE = Path(__file__).with_name("count.c")
 TIMEOUT_S = 1800
@@ -104,8 +112,37 @@ def compile_plugin(compiler: str, qemu: str, target: Path) -> None:
     partial.replace(target)
 
 
-def download_packages(state: Path, sources: Path | None) -> list[Path]:
-    """The arm64 packages of PACKAGES and what they need, by apt, in a state of its own."""
+def build_armhf(folder: Path, *, sources: Path | None = None, say: Callable[[str], None]) -> None:
+    """A 32-bit system, with Debian's own NumPy and Pillow, in a folder of the same form: root/ and
+    in root/usr/bin/ the command python-armhf, which runs its Python. Nothing is counted there.
+
+    Raises BackendError as `build` does."""
+    if shutil.which(QEMU_32) is None:
+        raise BackendError(f"{QEMU_32} is not installed: install qemu-user")
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    root = folder / "root"
+    if not root.is_dir():
+        say("armhf packages: download and unpack")
+        unpack(download_packages(folder / "debs", sources, "armhf", PACKAGES_32), root)
+        for library in ALTERNATIVES:
+            (root / LIBRARIES_32 / library.name).symlink_to(library)
+    # The newest core that there is in 32 bit; it has what a board's in 32-bit mode has, VFPv4.
+    run = (
+        f"{QEMU_32} -0 {shlex.quote(str(folder / WRAPPER_32))} -cpu max -L {shlex.quote(str(root))}"
+    )
+    python = shlex.quote(str(root / "usr" / "bin" / python_of(root)))
+    write_whole(folder / WRAPPER_32, f'#!/bin/sh\nexec {run} {python} "$@"\n'.encode())
+    (folder / WRAPPER_32).chmod(0o755)
+
+
+def download_packages(
+    state: Path,
+    sources: Path | None,
+    architecture: str = "arm64",
+    names: Sequence[str] = PACKAGES,
+) -> list[Path]:
+    """The packages of these names and what they need, by apt, in a state of its own."""
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise BackendError(
@@ -115,8 +152,8 @@ def download_packages(state: Path, sources: Path | None) -> list[Path]:
         (state / part).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
     lines = [
-        'APT::Architecture "arm64";',
-        'APT::Architectures { "arm64"; };',
+        f'APT::Architecture "{architecture}";',
+        f'APT::Architectures {{ "{architecture}"; }};',
         'APT::Install-Recommends "false";',
         'APT::Sandbox::User "";',
         f'Dir::State "{state}";',
@@ -128,10 +165,13 @@ def download_packages(state: Path, sources: Path | None) -> list[Path]:
     config = state / "apt.conf"
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     environment = {**os.environ, "APT_CONFIG": str(config), "DEBIAN_FRONTEND": "noninteractive"}
-    hint = "; where this machine's apt sources have no arm64, give a list that has with --sources"
-    _run(["apt-get", "-q", "update"], "the list of arm64 packages", environment, hint)
-    install = ["apt-get", "-q", "-y", "--download-only", "install", *PACKAGES]
-    _run(install, "the arm64 packages", environment, hint)
+    hint = (
+        f"; where this machine's apt sources have no {architecture}, give a list that has with "
+        "--sources"
+    )
+    _run(["apt-get", "-q", "update"], f"the list of {architecture} packages", environment, hint)
+    install = ["apt-get", "-q", "-y", "--download-only", "install", *names]
+    _run(install, f"the {architecture} packages", environment, hint)
     return sorted((state / "cache" / "archives").glob("*.deb"))
 
 
