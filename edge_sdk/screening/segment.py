@@ -40,6 +40,10 @@ _NUCLEUS = 0.4  # of its area: more that is dark is a white cell
 # What real smears are far from (least fill 0.68, widest spread 0.30, no debris that large, on 75
 # fields) and photographs of other things are often beyond.
 _FILL, _SPREAD, _DEBRIS, _TO_SAY = 0.62, 0.35, 0.2, 15
+NO_SMEAR = (
+    "This does not look like a thin smear: what stands out has neither the shape nor the even size "
+    "of red cells. See that a stained film is in focus, and move to where its cells lie apart."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +147,7 @@ def smear_fault(found: Field) -> str | None:
     spread = float(areas.std() / areas.mean())
     if fill >= _FILL and spread <= _SPREAD and debris_share <= _DEBRIS:
         return None
-    return (
-        "this does not look like a thin smear: what stands out has neither the shape nor the even "
-        f"size of red cells (fill {fill:.2f}, spread {spread:.2f}, debris {debris_share:.0%}). See "
-        "that a stained thin film is in focus, and move to where its cells lie apart"
-    )
+    return NO_SMEAR
 
 
 @dataclass(frozen=True)

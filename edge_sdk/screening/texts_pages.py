@@ -109,6 +109,9 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "gate.stain": (
         "stain colour outside the calibrated range", "couleur hors de la plage étalonnée",
         "染色颜色超出校准范围"),
+    "gate.picture": (
+        "no usable picture of a smear", "pas d'image utilisable d'un frottis",
+        "没有可用的血涂片图像"),
     "gallery": ("Flagged cells", "Cellules signalées", "被标记的细胞"),
     "gallery.none": ("No cell was flagged.", "Aucune cellule signalée.", "没有细胞被标记。"),
     "gallery.some": (

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from edge_sdk.screening.segment import NO_SMEAR
 from edge_sdk.screening.texts import TABLE, phrase
 
 # fmt: off
@@ -272,6 +273,11 @@ INSTRUCTIONS: tuple[tuple[str, str, str], ...] = (
      "La coloration ou la teinte de la lampe diffère de ce que le modèle connaît. Vérifiez la "
      "balance des blancs, le filtre, et le pH et la durée de la coloration.",
      "染色或光源颜色与模型所知不符。请检查白平衡、滤光片以及染色的 pH 值和时间。"),
+    (NO_SMEAR,
+     "Ceci ne ressemble pas à un frottis mince : ce qui ressort n'a ni la forme ni la taille "
+     "régulière de globules rouges. Vérifiez la mise au point sur une lame colorée et allez là où "
+     "les cellules sont séparées.",
+     "这不像薄血膜：突出的物体既没有红细胞的形状，也没有一致的大小。请对焦于已染色的涂片，并移到细胞彼此分开处。"),
 )
 # fmt: on
 
