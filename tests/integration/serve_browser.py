@@ -200,6 +200,7 @@ def start_slide(watched: Watched, *, target: int, language: str = "en") -> str:
     page.select_option("#language", language)
     page.fill("#target", str(target))
     page.fill("#parasitaemia", "20")
+    page.wait_for_selector("#start:enabled")
     page.press("#target", "Enter")
     page.wait_for_url("**/slide/*", timeout=1000 * WAIT_S)
     return urlsplit(page.url).path.rpartition("/")[2]

@@ -15,6 +15,7 @@ from serve_browser import (
     DESK,
     PHONE,
     TOKEN,
+    WAIT_S,
     Served,
     Watched,
     counted_after,
@@ -57,6 +58,7 @@ def opened(chromium: Any, served: Served) -> Iterator[Opened]:
 
     def new(**options: Any) -> Watched:
         contexts.append(chromium.new_context(locale="en-GB", reduced_motion="reduce", **options))
+        contexts[-1].set_default_timeout(1000 * WAIT_S)
         return Watched(contexts[-1], served.base)
 
     yield new

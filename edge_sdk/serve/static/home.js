@@ -70,5 +70,7 @@ form.addEventListener('submit', async e => {
   start.textContent = said('new.start');
 });
 
+byId('start').disabled = false;  // until here a browser would have sent the form by itself
+
 // Back from another page: what is shown may be old.
 addEventListener('pageshow', e => { if (e.persisted) location.reload(); });
