@@ -120,7 +120,9 @@ class Browser:
 
     def count(self, slide: str) -> dict[str, Any]:
         """Takes pictures until the target is reached."""
-        while not (state := self.state(slide))["ready_to_finish"]:
+        for _ in range(30):
+            if (state := self.state(slide))["ready_to_finish"]:
+                return state
             number = self.live(slide)["number"]
             assert self.post(f"/api/slide/{slide}/take", {"number": number}).status_code == 200
-        return state
+        raise AssertionError("no end of fields")

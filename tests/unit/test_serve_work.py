@@ -84,11 +84,13 @@ def test_a_slide_counted_here_is_the_one_that_capture_counts(start: Any) -> None
     """To the digit: looking at a picture before it is taken leaves no trace."""
     work = start(camera_options={**DRAWN, "blurred": 0.3, "repeated": 0.2})
     slide = new(work, target=200)
-    while True:
+    for _ in range(30):
         state = work.poll(slide)
         if state is not None and state.state["ready_to_finish"]:
             break
         take(work, slide, live(work, slide)["number"])
+    else:
+        pytest.fail("no end of fields")
     work.close()
     other = done((again := start(camera_options=work.settings.camera_options)).new_slide(
         body(target=200)))[0]  # fmt: skip
