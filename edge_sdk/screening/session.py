@@ -196,7 +196,8 @@ def encode_picture(pixels: Pixels, *, simulated: bool = False) -> bytes:
     if simulated:
         info.add_text("Comment", "SIMULATED: drawn, not photographed")
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", compress_level=1, pnginfo=info)
+    # RLE (3): of zlib's strategies the smallest on real fields, by a fifth, and no slower.
+    Image.fromarray(pixels).save(out, "PNG", compress_level=1, compress_type=3, pnginfo=info)
     return out.getvalue()
 
 
