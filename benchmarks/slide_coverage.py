@@ -4,7 +4,8 @@
 
 1. The table of docs/screening.md: lowest parasitaemia at 95 % slide specificity and sensitivity,
    computed, and both simulated; the peer's rule (median over images of the median confidence) on
-   slides of the same cells, as 200 to an image, every flagged cell taken as confident.
+   slides of the same cells, as 200 to an image, every flagged cell taken as confident. (With a
+   real model's probabilities: benchmarks/slide_table.py.)
 2. Coverage of Wilson's interval of the flagged share.
 3. Coverage of the corrected interval and the slide's specificity when each site calibrates itself:
    three blank slides of 2,000 cells are drawn anew for every slide, and slides differ in their
@@ -71,7 +72,9 @@ def lowest(rng: np.random.Generator, slides: int) -> str:
             ])  # fmt: skip
     heads = ["cells", "FPR", "lowest", "k", "specificity", "sensitivity", "peer spec.", "sens."]
     perfect = peers_rule(rng, 1000, 0.002, slides)
+    error = 196 * (0.05 * 0.95 / slides) ** 0.5
     return table(heads, rows) + (
+        f"\na simulated 95 % is so to +-{error:.1f} points; lowest and k are computed"
         f"\nthe peer's rule, a perfect classifier, 0.2 %, 5 x 200 cells: flagged {perfect:.1%}"
     )
 
