@@ -240,9 +240,10 @@ def report(artifact: Path, names: Sequence[str], work: Path) -> None:
         target = made.record.target
         own = next(e.size for n, e in made.record.files.items() if "edge_sdk-" in n)
         same, of = same_outputs(there, artifact, cells)
+        took = f"{there.seconds:7.1f}s {there.processor_s:8.1f}s"
         print(
             f"{name:7} {target.runtime:15} {','.join(extras):10} {made.size / 1e6:6.1f}MB "
-            f"{own / 1e3:5.0f}kB {there.size / 1e6:7.2f}MB {there.seconds:7.1f}s {there.processor_s:8.1f}s  {same} of {of}",
+            f"{own / 1e3:5.0f}kB {there.size / 1e6:7.2f}MB {took}  {same} of {of}",
             flush=True,
         )
         shutil.rmtree(there.root)
