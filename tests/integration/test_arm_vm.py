@@ -82,6 +82,12 @@ def test_the_camera_s_frames_are_classified(steps: Steps) -> None:
     assert all(0 < a["labels"][0]["probability"] <= 1 for a in c["answers"])
 
 
+def test_the_camera_takes_the_rate_that_is_asked_for(steps: Steps) -> None:
+    """vivid gives 25 a second where it is not asked."""
+    beat = steps["service"]["heartbeat"]
+    assert 0.5 < beat["frames"]["taken"] / beat["uptime_s"] < 8
+
+
 def test_the_same_frames_get_the_same_answers_here(steps: Steps) -> None:
     compared = steps["frames"]["compared"]
     assert len(compared) == 3

@@ -27,7 +27,7 @@ KEY = "vm"
 PROFILE = "rpi4"
 CORE = "cortex-a72"  # of a Raspberry Pi 4
 MEMORY_MB = 1024
-LIMIT_S = 900.0
+LIMIT_S = 720.0
 Line = dict[str, Any]
 Say = Callable[[str], None]
 

@@ -27,6 +27,7 @@ MODEL = "/opt/edge-sdk/current/model"
 CONFIG = """\
 model = "/opt/edge-sdk/current/model"
 camera = "v4l2"
+camera_options = { rate = 5.0 }
 interval_s = 1.0
 heartbeat = "/run/edge-sdk/heartbeat.json"
 heartbeat_s = 1.0
@@ -250,7 +251,7 @@ frozen: dict[str, Any] = {}
 def watchdog() -> dict[str, Any]:
     found = again_after(frozen["pid"], 150)
     found["since_frozen_s"] = round(time.monotonic() - frozen["at"], 2)
-    return found | {"journal": journal(40)}
+    return found | {"journal": journal(100)}
 
 
 def killed() -> dict[str, Any]:
