@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from edge_sdk.cli.options import Bars, backend_option
-from edge_sdk.cli.screen import PATH, screen, session_at, sessions_option
+from edge_sdk.cli.screen import screen
+from edge_sdk.cli.screen_options import PATH, session_at, sessions_option
 
 
 @click.command("rule")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_sdk.cli.options import backend_option, threads_option
-from edge_sdk.cli.screen import PATH, screening_model, sessions_folder, sessions_option
+from edge_sdk.cli.screen_options import PATH, screening_model, sessions_folder, sessions_option
 
 
 @click.command("serve")

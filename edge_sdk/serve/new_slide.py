@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from edge_sdk.screening.database import full_disk
 from edge_sdk.screening.identity import new_pseudonym
 from edge_sdk.screening.make_session import NewSession, new_session, session_rule
 from edge_sdk.screening.session import session_folder, session_ids, session_summary
-from edge_sdk.screening.store import Store
+from edge_sdk.screening.store import DATABASE, Store
 from edge_sdk.serve.settings import ServeSettings
 from edge_sdk.strict import from_plain
 
+LISTED = 100  # each is opened and checked: a few milliseconds, on a small device ten times that
 REQUESTS = ".requests"  # beside the slides: which id a request was given
 
 
@@ -103,9 +105,11 @@ def _new(settings: ServeSettings, asked: Asked) -> NewSession:
 
 
 def slide_list(sessions: Path) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Summaries, the newest first, without purged slides; and those that cannot be read."""
+    """Summaries of the LISTED slides that were written last, the newest first and without purged
+    ones; and those that cannot be read."""
     found, unreadable = [], []
-    for name in session_ids(sessions):
+    changed = {n: _written_s(sessions / n) for n in session_ids(sessions)}
+    for name in sorted(changed, key=lambda n: changed[n])[-LISTED:]:
         try:
             with Store(sessions / name, write=False) as store:
                 s = store.settings
@@ -117,3 +121,12 @@ def slide_list(sessions: Path) -> tuple[list[dict[str, Any]], list[dict[str, str
         except EdgeError as e:
             unreadable.append({"session": name, "error": str(e)})
     return sorted(found, key=lambda s: str(s["created"]), reverse=True), unreadable
+
+
+def _written_s(folder: Path) -> float:
+    """When its database was written last, 0 where it has none."""
+    found = 0.0
+    for name in (DATABASE, f"{DATABASE}-wal"):
+        with suppress(OSError):
+            found = max(found, (folder / name).stat().st_mtime)
+    return found

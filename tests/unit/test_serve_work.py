@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -31,6 +32,7 @@ from edge_sdk.serve.work import BusyError, FaultError, Work
 pytest.importorskip("cv2")
 pytest.importorskip("starlette")
 
+from screening_sessions import made
 from serve_slides import DRAWN, body, serve_settings, until
 
 
@@ -498,3 +500,20 @@ def test_a_picture_that_is_none_is_a_red_light(start: Any, monkeypatch: pytest.M
     assert "fail" in [light["verdict"] for light in shown["lights"]]
     take(work, slide, shown["number"])
     assert work.poll(slide).state["last"]["accepted"] is False
+
+
+def test_the_list_has_the_slides_that_were_written_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(4):
+        folder = made(tmp_path, session=f"AAAA-{i}", created=f"2026-03-0{i + 1}T10:00:00+00:00")
+        for file in folder.glob("session.db*"):
+            os.utime(file, (i, i))
+    (tmp_path / "AAAA-3" / "session.db").write_bytes(b"SQLite format 3\0 damaged")
+    os.utime(tmp_path / "AAAA-3" / "session.db", (9, 9))
+    (tmp_path / "EMPTY").mkdir()
+    monkeypatch.setattr(new_slide, "LISTED", 3)
+    found, unreadable = new_slide.slide_list(tmp_path)
+    assert [s["session"] for s in found] == ["AAAA-2", "AAAA-1"]
+    assert [s["session"] for s in unreadable] == ["AAAA-3"]
+    assert new_slide.slide_list(tmp_path / "nothing") == ([], [])

@@ -1,0 +1,49 @@
+"""What the commands of a slide's screening share: sessions, their folder, the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_sdk.cli.options import Bars
+
+if TYPE_CHECKING:
+    from edge_sdk.artifact import Artifact
+
+PATH = click.Path(path_type=Path)
+
+
+def sessions_folder(given: Path | None) -> Path:
+    """The one of --sessions, else the user's."""
+    import os
+
+    if given is not None:
+        return given
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "edge-sdk" / "screening"
+
+
+sessions_option = click.option(
+    "--sessions", type=PATH, help="Folder of all sessions [~/.local/share/edge-sdk/screening]."
+)
+operator_option = click.option("--operator", help="Who does it, for the log [the session's].")
+
+
+def session_at(sessions: Path | None, session: str) -> Path:
+    from edge_sdk.screening.session import session_folder
+
+    return session_folder(sessions_folder(sessions), session)
+
+
+def screening_model(model: Path | None) -> Artifact:
+    """The artifact of --model, else the embedded one, which is made where it is not there yet."""
+    from edge_sdk.artifact import read_artifact
+
+    if model is not None:
+        return read_artifact(model)
+    from edge_sdk.convert.default import default_artifacts
+
+    with Bars() as bars:
+        return default_artifacts(bars)[0]
