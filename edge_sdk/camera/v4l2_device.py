@@ -231,7 +231,8 @@ class DeviceReader:
     def _cannot(self, e: OSError) -> CameraError:
         if e.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
             return CameraError(f"camera {self._path} is not there: unplugged, or reset", "missing")
-        what = "another program has it" if e.errno == errno.EBUSY else "it is no camera"
+        said = {errno.EBUSY: "another program has it", errno.ENOTTY: "it is no camera"}
+        what = said.get(e.errno or 0, "it does not start")
         return CameraError(
             f"{self._path} cannot be opened: {what} ({e.strerror}; v4l2-ctl --list-devices shows "
             "which are)",
