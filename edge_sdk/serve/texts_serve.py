@@ -115,12 +115,12 @@ SERVE: dict[str, tuple[str, str, str]] = {
         "已达到目标：{counted} 个红细胞。结束后不能再计数。"),
     "capture.finish.go on": ("Go on counting", "Continuer à compter", "继续计数"),
     "capture.ready": (
-        "Target reached. Finish counting.", "Objectif atteint. Terminez le comptage.",
+        "Target reached. Finish counting.", "Objectif atteint : terminez.",
         "已达到目标。请结束计数。"),
     "capture.counts": ("Red cells", "Globules rouges", "红细胞"),
     "capture.red cells": ("red cells", "globules", "红细胞"),
     "capture.of": ("{counted} of {target}", "{counted} sur {target}", "{counted} / {target}"),
-    "capture.flagged": ("flagged", "signalés", "被标记"),
+    "capture.flagged": ("flagged", "signalé(s)", "被标记"),
     "capture.fields": (
         "Fields: {accepted} counted, {rejected} rejected",
         "Champs : {accepted} comptés, {rejected} rejetés",
@@ -158,7 +158,7 @@ SERVE: dict[str, tuple[str, str, str]] = {
     "capture.last.none": ("Nothing taken yet.", "Rien de pris.", "尚未拍摄。"),
     "capture.last.counted": (
         "Field {field}: {cells} cells, {flagged} flagged.",
-        "Champ {field} : {cells} cellules, {flagged} signalées.",
+        "Champ {field} : {cells} cellules, {flagged} signalée(s).",
         "视野 {field}：{cells} 个细胞，标记 {flagged} 个。"),
     "capture.last.rejected": (
         "Field {field} not counted. {why}", "Champ {field} non compté. {why}",
