@@ -209,6 +209,40 @@ def review_by_keys(desk: Watched, phone: Watched) -> None:
     keys.press("Enter")
 
 
+def test_a_verdict_that_is_given_while_the_program_is_away_is_stored_when_it_is_back(
+    served: Served, opened: Opened
+) -> None:
+    phone = opened(**{**PHONE, "viewport": {"width": 640, "height": 360}})
+    page = phone.page
+    phone.enter()
+    start_slide(phone, target=100)
+    assert settled(phone) == "green"
+    page.tap("#take")
+    assert settled(phone) == "ready"
+    assert phone.faults(touch=True) == []
+    page.tap("#finish")
+    page.tap("#ask-yes")
+    page.wait_for_url("**/review")
+    assert phone.faults(touch=True) == []
+    served.end()
+    page.tap("#reject")
+    page.tap("#confirm")
+    phone.until(
+        "words => document.querySelector('#bad').innerText === words",
+        said("review.waiting", "en", left="2"),
+    )
+    served.start()
+    page.wait_for_selector("#away #token")
+    page.fill("#token", TOKEN)
+    page.tap("#away button")
+    phone.until("() => document.querySelectorAll("
+                "'#grid button:not([data-verdict=\"\"])').length === 2")  # fmt: skip
+    page.reload()
+    shown = page.locator("#grid button").evaluate_all("all => all.map(b => b.dataset.verdict)")
+    assert shown[:2] == ["rejected", "confirmed"]
+    assert not any(shown[2:])
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_phone_screens_a_slide_by_touch(served: Served, opened: Opened, language: str) -> None:
     phone = opened(**PHONE)

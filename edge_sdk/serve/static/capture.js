@@ -11,6 +11,7 @@ let state = null;  // the newest that was read
 let onScreen = null;  // `live` of the picture that is seen
 let lastField = null;
 let wasReady = false;
+let used = null;  // number of the picture that was taken or skipped: it is seen until the next one
 let acting = false;
 let leaving = false;
 let nudge = () => {};
@@ -97,7 +98,7 @@ function paintCounts() {
 }
 
 function paintButtons() {
-  const live = onScreen, taking = acting === 'take';
+  const live = onScreen && onScreen.number !== used ? onScreen : null, taking = acting === 'take';
   const ready = state !== null && state.ready_to_finish;
   const take = byId('take');
   take.setAttribute('aria-disabled', String(!live || !live.green || acting !== false || ready));
@@ -112,7 +113,7 @@ function paintButtons() {
 
 function paintCamera() {
   const {camera} = state;
-  const words = camera.status === 'live' && onScreen ? ''
+  const words = camera.status === 'live' && byId('live') ? ''
     : state.ready_to_finish ? said('capture.ready')
       : [said(`camera.${camera.status === 'live' ? 'waiting' : camera.status}`), camera.message]
         .filter(Boolean).join(' ');
@@ -140,7 +141,9 @@ function tell(words, bad = false) {
 // The picture and its lights change together: what is taken is what is seen.
 async function picture(live) {
   if (!live) {
-    byId('live')?.remove();
+    // Dimmed until the next one comes; gone where none will.
+    const coming = state.camera.status === 'live' && !state.ready_to_finish;
+    if (coming) byId('live')?.classList.add('old'); else byId('live')?.remove();
     onScreen = null;
     return;
   }
@@ -210,8 +213,8 @@ async function act(name, path, body, refused) {
   }
 }
 
-function take() {
-  if (!onScreen || acting !== false || state.ready_to_finish) {
+async function take() {
+  if (!onScreen || onScreen.number === used || acting !== false || state.ready_to_finish) {
     if (state && state.ready_to_finish) tell(said('capture.ready'));
     return;
   }
@@ -220,13 +223,21 @@ function take() {
     tell(said('capture.not ready', {why}), true);
     return;
   }
-  act('take', 'take', {number: onScreen.number}, said('capture.overtaken'));
+  const {number: taken} = onScreen;
+  if (await act('take', 'take', {number: taken}, said('capture.overtaken'))) after(taken);
 }
 
 async function skip() {
-  if (!onScreen || acting !== false) return;
-  const done = await act('skip', 'skip', {number: onScreen.number}, said('capture.overtaken'));
-  if (done) tell(said('capture.skipped'));
+  if (!onScreen || onScreen.number === used || acting !== false) return;
+  const {number: skipped} = onScreen;
+  if (!await act('skip', 'skip', {number: skipped}, said('capture.overtaken'))) return;
+  after(skipped);
+  tell(said('capture.skipped'));
+}
+
+function after(picture) {
+  used = picture;
+  paintButtons();
 }
 
 async function automatic() {
