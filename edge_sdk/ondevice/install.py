@@ -23,6 +23,7 @@ from edge_sdk.ondevice import disk
 from edge_sdk.ondevice.bundle_file import BundleFile, trust_line, version_key
 from edge_sdk.ondevice.layout import COMMANDS, UNITS, Layout
 from edge_sdk.ondevice.release import (
+    DEBIAN,
     RUN,
     check_space,
     check_target,
@@ -31,6 +32,7 @@ from edge_sdk.ondevice.release import (
     device_arch,
     device_python,
     digest_of,
+    has_module,
     read_record,
     unpack,
 )
@@ -271,7 +273,7 @@ def _free_name(bundle: BundleFile, layout: Layout) -> str:
 def run_selftest(release: Path) -> Result:
     """The release's own program tests itself, in a process of its own. As root it leaves the
     bytecode of what it imported, and of nothing else, beside the sources."""
-    lacking = [m for m in read_record(release).target.system if not _has(m)]
+    lacking = [m for m in read_record(release).target.system if not has_module(m)]
     if lacking:
         raise DeviceError(
             f"this device's Python lacks {', '.join(lacking)}: install "
@@ -290,19 +292,6 @@ def run_selftest(release: Path) -> Result:
         why = said or f"it ended with status {done.returncode} on {device_arch()}"
         raise DeviceError(f"the self-test failed, nothing was switched: {why}")
     return from_plain(Result, json.loads(done.stdout), "self-test", DeviceError)
-
-
-DEBIAN = {
-    "numpy": "python3-numpy",
-    "PIL": "python3-pil",
-    "cv2": "python3-opencv",
-    "cryptography": "python3-cryptography",
-}
-
-
-def _has(module: str) -> bool:
-    command = [sys.executable, "-I", "-c", f"import {module}"]
-    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
 
 
 # --- the switch ----------------------------------------------------------------------------------

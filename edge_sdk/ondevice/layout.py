@@ -2,7 +2,7 @@
 
 opt/edge-sdk/releases/<version>/   a bundle, unpacked: site/ model/ selftest/ run.py ...
 opt/edge-sdk/current               link to the release that runs
-opt/edge-sdk/bin/                  edge-sdk-device, edge-classify, edge-sdk: start what `current` has
+opt/edge-sdk/bin/                  edge-sdk-device, edge-classify, edge-sdk, of `current`
 etc/edge-sdk/                      trusted_keys, config.toml: the device's own
 var/lib/edge-sdk/                  state.json, lock
 run/edge-sdk/heartbeat.json        written by the service

@@ -9,6 +9,7 @@ import json
 import platform
 import stat
 import struct
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -51,6 +52,13 @@ sys.argv = sys.argv[1:]
 sys.exit(commands[name].load()())
 '''
 NOT_UNPACKED = ("headers", "scripts", "data")
+# Modules that a bundle may leave to the system -> what apt has them as.
+DEBIAN = {
+    "numpy": "python3-numpy",
+    "PIL": "python3-pil",
+    "cv2": "python3-opencv",
+    "cryptography": "python3-cryptography",
+}
 
 
 def device_arch() -> str:
@@ -63,6 +71,12 @@ def device_arch() -> str:
 
 def device_python() -> str:
     return "{}.{}".format(*sys.version_info)
+
+
+def has_module(name: str) -> bool:
+    """Whether the system's own Python has it."""
+    command = [sys.executable, "-I", "-c", f"import {name}"]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
 
 
 def check_target(target: Target, arch: str, python: str) -> None:
