@@ -60,6 +60,7 @@ class LatestFrames:
         self._trouble: EdgeError | None = None  # the newest, until a frame comes
         self._lost: BaseException | None = None  # that ended the thread
         self._done = False
+        self._since_s = time.monotonic()  # the newest frame, or the beginning
         self._stop = threading.Event()
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -104,7 +105,8 @@ class LatestFrames:
             if self._done:
                 return None
             trouble = self._trouble
-        text = f"no frame from the camera for {wait_s:g} s"
+            silent_s = time.monotonic() - self._since_s
+        text = f"no frame from the camera for {silent_s:.1f} s"
         if trouble is None:
             raise CameraError(f"{text}: it is open and silent")
         fault = trouble.fault if isinstance(trouble, CameraError) else "vanished"
@@ -195,5 +197,6 @@ class LatestFrames:
                 reconnects=c.reconnects + reconnected,
             )
             self._frame = replace(frame, index=c.taken)
+            self._since_s = time.monotonic()
             self._trouble = None
             self._change.notify_all()

@@ -123,7 +123,10 @@ class Health:
             parts.append(f"{counts.reconnects} reconnects")
         return ", ".join(parts)
 
-    def beat(self, counts: Counts, saved: int, not_saved: int) -> Heartbeat:
+    def beat(
+        self, counts: Counts, saved: int, not_saved: int, trouble: EdgeError | None = None
+    ) -> Heartbeat:
+        """trouble: of the camera, while it gives no frames."""
         now, bits = time.monotonic(), sensors.throttled()
         latency = None
         if self._latency:
@@ -133,6 +136,8 @@ class Health:
         drift = self.drift.state() if self.drift is not None else None
         now_so = sensors.throttling(bits)
         warnings = [f"the firmware reports {text}" for text in now_so]
+        if trouble is not None:
+            warnings.append(away_text(trouble))
         if drift is not None and drift.drifted:
             warnings.append(drift_text(drift))
         if not_saved:
@@ -161,6 +166,10 @@ class Health:
             drift=drift,
             warnings=tuple(warnings),
         )  # fmt: skip
+
+
+def away_text(trouble: EdgeError) -> str:
+    return f"the camera gives no frames and is tried again: {trouble}"
 
 
 def drift_text(drift: Drift) -> str:

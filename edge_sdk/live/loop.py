@@ -11,18 +11,17 @@ from edge_sdk.errors import EdgeError
 from edge_sdk.live.outputs import Answer, Sink
 from edge_sdk.live.settings import Settings, parse_roi
 from edge_sdk.live.smoothing import Smoother
-from edge_sdk.live.source import Frames, fresh
+from edge_sdk.live.source import SLICE_S, Frames, fresh
 from edge_sdk.runtime import Classifier
 
 End = Literal["ended", "stopped", "reload"]
 # What a frame that is read or a camera that is closed may take beyond its own limit.
 MARGIN_S = 5.0
-SLICE_S = 1.0
 
 
 class Loop:
-    """One run. between: called after each answer and, in long pauses, each SLICE_S. within: told
-    how soon the loop will be heard of again.
+    """One run. between: called after each answer and, in long pauses, each SLICE_S. waiting: called
+    each SLICE_S without a frame. within: told how soon the loop will be heard of again.
 
     run() ends with the source, at `frames`, with stop(), or to `reload` when reload() was called;
     stop and reload may be called from any thread. answers: how many were given."""
@@ -35,10 +34,12 @@ class Loop:
         sinks: Sequence[Sink],
         *,
         between: Callable[[], None] = lambda: None,
+        waiting: Callable[[], None] = lambda: None,
         within: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._settings, self._classifier, self._frames = settings, classifier, frames
-        self._sinks, self._between, self._within = sinks, between, within
+        self._sinks, self._within = sinks, within
+        self._between, self._waiting = between, waiting
         self._roi = parse_roi(settings.roi) if settings.roi else None
         self._smooth = Smoother(
             settings.smooth, classifier.model.decision, max(10.0, 3 * settings.interval_s)
@@ -68,7 +69,7 @@ class Loop:
                 return "reload"
             self._within(s.watchdog_s + MARGIN_S)
             try:
-                frame = fresh(self._frames, s.watchdog_s)
+                frame = fresh(self._frames, s.watchdog_s, self._waiting)
             except EdgeError:
                 if self._stopped.is_set():  # it was closed under the reader
                     return "stopped"

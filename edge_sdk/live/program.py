@@ -13,7 +13,7 @@ from edge_sdk.artifact import MANIFEST_FILE, read_artifact
 from edge_sdk.errors import CameraError, UsageError
 from edge_sdk.live.drift import DriftWatch
 from edge_sdk.live.frames import FrameSaver
-from edge_sdk.live.health import Health, Heartbeat, HeartbeatFile, drift_text
+from edge_sdk.live.health import Health, Heartbeat, HeartbeatFile, away_text, drift_text
 from edge_sdk.live.lock import only_one
 from edge_sdk.live.log import Log
 from edge_sdk.live.loop import End, Loop
@@ -139,6 +139,7 @@ def _run(
         frames,
         sinks,
         between=lambda: duties.between(frames),
+        waiting=lambda: duties.waiting(frames),
         within=supervisor.within,
     )
     control.attach(loop)
@@ -169,7 +170,7 @@ class Duties:
         self._settings, self._notifier, self._log = settings, notifier, log
         self._spec = classifier.model.preprocess
         self._roi = parse_roi(settings.roi) if settings.roi else None
-        self._drifted = self._ready = False
+        self._drifted = self._ready = self._away = False
         self._beat_s = self._status_s = self._page_s = float("-inf")
         self.sinks: list[Sink] = []
         self._saver: FrameSaver | None = None
@@ -224,6 +225,7 @@ class Duties:
 
     def between(self, frames: Frames) -> None:
         """Called often; does what is due."""
+        self._watch_camera(frames)
         now = time.monotonic()
         if not self._ready or now - self._beat_s >= self._settings.heartbeat_s:
             self._beat_s = now
@@ -238,6 +240,20 @@ class Duties:
             self._page_s = now
             self._page.status(self.line(frames))
 
+    def waiting(self, frames: Frames) -> None:
+        """Called often while no frame comes. A service that gave no answer yet is not ready."""
+        self._watch_camera(frames)
+        if self._ready:
+            self.between(frames)
+
+    def _watch_camera(self, frames: Frames) -> None:
+        trouble = frames.trouble
+        if trouble is not None and not self._away:
+            self._log.warn(away_text(trouble))
+        elif trouble is None and self._away:
+            self._log("the camera gives frames again")
+        self._away = trouble is not None
+
     def finish(self, frames: Frames) -> None:
         if self._ready:
             self._beat(frames)
@@ -247,7 +263,7 @@ class Duties:
 
     def _beat(self, frames: Frames) -> None:
         saved, not_saved = (self._saver.saved, self._saver.not_saved) if self._saver else (0, 0)
-        beat = self._newest = self._health.beat(frames.counts, saved, not_saved)
+        beat = self._newest = self._health.beat(frames.counts, saved, not_saved, frames.trouble)
         if self._file is not None:
             self._file.write(beat)
         if self._mqtt is not None:

@@ -134,7 +134,7 @@ def test_the_waits_grow_and_are_bounded() -> None:
 def test_no_frame_in_time_is_an_error_that_says_why_and_reading_goes_on(latest: Any) -> None:
     frames = latest(CameraError("there is no camera 0", "missing"))
     until(lambda: frames.counts.failures > 0)
-    with pytest.raises(CameraError, match=r"no frame .* for 0\.05 s; it is tried again: there is"):
+    with pytest.raises(CameraError, match=r"no frame .* for \d+\.\d s; it is tried again: there is"):
         frames.read(timeout_s=0.05)
     with pytest.raises(CameraError) as e:
         frames.read(timeout_s=0.01)
@@ -146,7 +146,7 @@ def test_a_camera_that_hangs_holds_nobody_up(latest: Any) -> None:
     frames = latest(Scripted(1, gate, 2), timeout_s=0.05)
     assert frames.read(timeout_s=10) is not None
     start = time.monotonic()
-    with pytest.raises(CameraError, match=r"for 0\.05 s: it is open and silent"):
+    with pytest.raises(CameraError, match=r"for \d+\.\d s: it is open and silent"):
         frames.read()
     assert time.monotonic() - start < 5
     gate.set()
