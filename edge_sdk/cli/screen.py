@@ -47,7 +47,11 @@ def screen() -> None:
     help="Of that camera, as path=photos or size=1280x960; may be repeated.",
 )
 @click.option("--parasitaemia", type=Number(0, 100), help="Percent, of a simulated slide [1].")
-@click.option("--model", type=PATH, help="Artifact folder [the embedded malaria model, int8].")
+@click.option(
+    "--model",
+    type=PATH,
+    help="Artifact folder [on a device its release's, else the embedded one as int8].",
+)
 @click.option("--calibration", type=PATH, help="The site's file from calibrate-site.")
 @click.option("--red-cells", type=Number(0), help="The patient's red cells per uL, as 4.8e6.")
 @click.option("--haematocrit", type=Number(0, 100), help="The patient's, in percent.")

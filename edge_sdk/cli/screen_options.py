@@ -38,12 +38,21 @@ def session_at(sessions: Path | None, session: str) -> Path:
 
 
 def screening_model(model: Path | None) -> Artifact:
-    """The artifact of --model, else the embedded one, which is made where it is not there yet."""
+    """The artifact of --model, else that of the installed release, else the embedded one, which is
+    made where it is not there yet."""
     from edge_sdk.artifact import read_artifact
 
+    model = model or _installed_model()
     if model is not None:
         return read_artifact(model)
     from edge_sdk.convert.default import default_artifacts
 
     with Bars() as bars:
         return default_artifacts(bars)[0]
+
+
+def _installed_model() -> Path | None:
+    """Of the release that runs, where this package lies in one: see ondevice/layout.py."""
+    release = Path(__file__).resolve().parents[2].parent
+    current = release.parent.parent / "current"
+    return current / "model" if current.resolve() == release else None

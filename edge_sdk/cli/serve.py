@@ -28,7 +28,11 @@ from edge_sdk.cli.screen_options import PATH, screening_model, sessions_folder, 
     metavar="NAME=VALUE",
     help="Of that camera, as path=photos or size=1280x960; may be repeated.",
 )
-@click.option("--model", type=PATH, help="Artifact folder [the embedded malaria model, int8].")
+@click.option(
+    "--model",
+    type=PATH,
+    help="Artifact folder [on a device its release's, else the embedded one as int8].",
+)
 @click.option("--calibration", type=PATH, help="The site's file from calibrate-site.")
 @click.option("--device", help="Which microscope or unit [this computer's name].")
 @click.option("--token-file", type=PATH, help="File with the token [a new one at each start].")

@@ -67,7 +67,8 @@ def new_session(
         device=new.device,
         language=new.language,
         model=f"{m.name}-{m.scheme}",
-        model_path=str(new.artifact.path.resolve()),
+        # Links stay: on a device `current` leads to the model of whatever release runs.
+        model_path=str(new.artifact.path.absolute()),
         model_sha256=m.sha256,
         rule=rule,
         site=site,

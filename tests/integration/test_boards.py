@@ -8,17 +8,21 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import emulated_boards as boards
 import numpy as np
 import pytest
 from PIL import Image
 
+from edge_sdk.convert.default import default_artifacts
 from edge_sdk.keys import Key
 from edge_sdk.runtime import Classifier
 from edge_sdk.simulate import write_cells
+from edge_sdk.simulate_field import draw_field
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 EMBEDDED = "malaria-mobilenetv2-96-int8"
@@ -35,8 +39,11 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
 
 
 @pytest.fixture(scope="module")
-def artifact(converted: Path) -> Path:
-    return converted / EMBEDDED
+def artifact() -> Path:
+    """The embedded model as int8, with its slide rule."""
+    made = default_artifacts()[0]
+    assert made.path.name == EMBEDDED
+    return made.path
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +148,38 @@ def test_what_a_site_needs_comes_along(installed: Install) -> None:
     assert there.tried("edge-sdk", "convert", "x").returncode == 2
     versions = {d.name for d in importlib.metadata.distributions(path=[str(site)])}
     assert {"opencv-python-headless", "starlette", "MarkupSafe", "paho-mqtt"} <= versions
+
+
+def test_a_slide_is_screened_out_of_a_release(installed: Install, tmp_path: Path) -> None:
+    """From pictures to a report with the release's own model, on the board and here."""
+    (photos := tmp_path / "photos").mkdir()
+    for n in range(2):
+        pixels = draw_field(n, 0, (640, 480), cells=40, infected=0.5).pixels
+        Image.fromarray(pixels).save(photos / f"{n}.png")
+    there = installed("arm64", None, "mqtt", "serve")
+
+    def here(*words: object) -> str:
+        command = [sys.executable, "-m", "edge_sdk.cli", *map(str, words)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def on_board(*words: object) -> str:
+        return there.run("edge-sdk", *words, timeout_s=600)
+
+    def screened(run: Callable[..., str], sessions: Path) -> Any:
+        at = ["--sessions", sessions]
+        new = ["--operator", "op", "--camera", "folder", "--camera-option", f"path={photos}"]
+        session = run("screen", "new", *new, *at).splitlines()[0]
+        run("screen", "capture", session, "--finish", *at)
+        run("screen", "report", session, *at)
+        assert "the same to the last cell" in run("screen", "replay", session, *at)
+        return json.loads((sessions / session / "report" / "result.json").read_text())["record"]
+
+    board, own = screened(on_board, tmp_path / "board"), screened(here, tmp_path / "own")
+    counts = own["result"]["counts"]
+    assert counts["counted"] > 50
+    assert counts["flagged"] > 0
+    assert board["result"]["counts"] == counts
+    assert board["model"]["sha256"] == own["model"]["sha256"]
 
 
 @pytest.mark.libcamera
