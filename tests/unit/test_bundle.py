@@ -8,17 +8,21 @@ import json
 import stat
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from test_artifact import manifest_of
 
 from edge_sdk import keys
 from edge_sdk.bundle import make, sbom, targets, wheels
+from edge_sdk.bundle.expected import comparison
 from edge_sdk.cli import cli
 from edge_sdk.errors import BundleError, UsageError
 from edge_sdk.ondevice.bundle_file import Target
 from edge_sdk.ondevice.release import wheel_members
+from edge_sdk.ondevice.selftest import LIMITS
 
 
 @pytest.fixture(autouse=True)
@@ -179,3 +183,23 @@ def test_the_bill_of_materials_is_valid_cyclonedx(models: Path) -> None:
     check = JsonStrictValidator(SchemaVersion.V1_6)
     assert check.validate_str(made.decode()) is None
     assert check.validate_str(made.decode().replace('"library"', '"libary"')) is not None
+
+
+@pytest.mark.parametrize(
+    ("runtime", "machine", "dtype", "four_bit", "compared"),
+    [
+        ("litert", "x86_64", np.int8, False, "bytes"),
+        ("litert", "x86_64", np.int8, True, "near"),
+        ("litert", "aarch64", np.int8, True, "bytes"),
+        ("tflite-runtime", "x86_64", np.int8, False, "near"),
+        ("tflite-runtime", "aarch64", np.int8, False, "bytes"),
+        ("litert", "aarch64", np.float32, False, "close"),
+    ],
+)
+def test_answers_are_held_to_the_bytes_where_kernels_give_the_same(
+    runtime: str, machine: str, dtype: Any, four_bit: bool, compared: str
+) -> None:
+    target = targets.make_target("rpi4", "aarch64", "3.11", runtime)
+    found = comparison(target, machine, np.dtype(dtype), four_bit=four_bit)
+    assert found == compared
+    assert found in LIMITS
