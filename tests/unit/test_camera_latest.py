@@ -134,9 +134,7 @@ def test_the_waits_grow_and_are_bounded() -> None:
 def test_no_frame_in_time_is_an_error_that_says_why_and_reading_goes_on(latest: Any) -> None:
     frames = latest(CameraError("there is no camera 0", "missing"))
     until(lambda: frames.counts.failures > 0)
-    with pytest.raises(
-        CameraError, match=r"no frame .* for \d\.\d s; it is tried again: there"
-    ):
+    with pytest.raises(CameraError, match=r"no frame .* for \d\.\d s; it is tried again: there"):
         frames.read(timeout_s=0.05)
     with pytest.raises(CameraError) as e:
         frames.read(timeout_s=0.01)
