@@ -1,6 +1,7 @@
 """Bundles on systems that are not this machine: run it to print what they weigh and how they go.
 
     python tests/integration/emulated_boards.py ARTIFACT [--board NAME]
+    python tests/integration/emulated_boards.py --fetch     the wheels of boards that are here
 
 A board is a Python of another system that runs here: Debian 12 for arm64 and armhf under qemu-user
 (`python tools/arm_counts build`, `... armhf`), Debian 13's Python 3.13 of tools/camera_stack. What
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from edge_sdk.backends.process import installed_backends
 from edge_sdk.bundle import make, wheels
-from edge_sdk.bundle.targets import make_target
+from edge_sdk.bundle.targets import make_target, wanted
 from edge_sdk.errors import EdgeError
 from edge_sdk.keys import Key, read_key
 from edge_sdk.ondevice.bundle_file import Target
@@ -217,17 +218,35 @@ def same_outputs(a: Installation, artifact: Path, cells: Path) -> tuple[int, int
     return sum(x == y for x, y in pairs), len(pairs)
 
 
+REPORTED: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
+    ("arm64", None, ()), ("arm64", "tflite-runtime", ()), ("arm64", None, ("mqtt",)),
+    ("arm64", None, ("screening",)), ("arm64", None, ("serve",)), ("trixie", None, ()),
+    ("trixie", None, ("serve",)), ("armhf", None, ()),
+)  # fmt: skip
+TESTED: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
+    ("arm64", None, ()), ("arm64", "tflite-runtime", ()), ("arm64", None, ("mqtt", "serve")),
+    ("trixie", None, ()), ("armhf", None, ()),
+)  # fmt: skip
+
+
+def fetch() -> None:
+    """What test_boards.py installs."""
+    for name, runtime, extras in TESTED:
+        board = BOARDS[name]
+        if not board.python.exists():
+            print(f"{name}: not here: {board.made_by}")
+            continue
+        target = make_target("rpi4", board.arch, board.version, runtime, extras)
+        found = wheels.fetch(wanted(target), wheels.cache_folder(target))
+        print(f"{name} {target.runtime} {' '.join(extras)}: {len(found)} wheels")
+
+
 def report(artifact: Path, names: Sequence[str], work: Path) -> None:
     key = make_key(work)
     cells = write_cells(work / "cells", 40, seed=5)
-    wanted = [
-        ("arm64", None, ()), ("arm64", "tflite-runtime", ()), ("arm64", None, ("mqtt",)),
-        ("arm64", None, ("screening",)), ("arm64", None, ("serve",)), ("trixie", None, ()),
-        ("trixie", None, ("serve",)), ("armhf", None, ()),
-    ]  # fmt: skip
     columns = f"{'board':7} {'runtime':15} {'with':10} {'bundle':>8} {'own':>7} {'installed':>9}"
     print(f"{columns} {'install':>8} {'processor':>9}  the same answers as here (measured)")
-    for name, runtime, extras in wanted:
+    for name, runtime, extras in REPORTED:
         if names and name not in names:
             continue
         board = BOARDS[name]
@@ -251,9 +270,15 @@ def report(artifact: Path, names: Sequence[str], work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("artifact", type=Path)
+    parser.add_argument("artifact", type=Path, nargs="?")
+    parser.add_argument("--fetch", action="store_true")
     parser.add_argument("--board", action="append", choices=tuple(BOARDS), default=[])
     given = parser.parse_args()
+    if given.fetch:
+        fetch()
+        return
+    if given.artifact is None:
+        parser.error("give an ARTIFACT, or --fetch")
     with tempfile.TemporaryDirectory() as folder:
         report(given.artifact, given.board, Path(folder))
 
