@@ -25,7 +25,7 @@ demo: $(VENV)/.ready
 	@head -n 3 $(DEMO)/parasitized.txt $(DEMO)/uninfected.txt
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

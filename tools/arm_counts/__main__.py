@@ -71,7 +71,6 @@ def count_loops(
     """Writes each row when it is counted, over the one of that model and core."""
     if not models:
         raise UsageError("loop: name what to classify with, --model ARTIFACT; may be repeated")
-    build_device(folder)
     emulator = find_emulator(folder)
     rows = {r.key: r for r in read_loop(table)}
     for model in models:
@@ -101,6 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
             build_armhf(folder, sources=given.sources, say=say)
             return 0
         build(folder, litert=given.litert, sources=given.sources, say=say)
+        if given.task in ("build", "loop"):
+            build_device(folder)
         if given.task == "loop":
             count_loops(folder, given.model, given.cpu or tuple(CPUS), given.loop_table, say)
         if given.task == "grid":
