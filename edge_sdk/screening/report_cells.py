@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from edge_sdk.page import table
-from edge_sdk.screening.record import FieldRecord, FlaggedCell, SlideRecord, Verdict
+from edge_sdk.screening.record import FieldRecord, FlaggedCell, GateResult, SlideRecord, Verdict
 from edge_sdk.screening.report_plots import place_map
 from edge_sdk.screening.texts import TABLE, number, pair, text
 
@@ -79,13 +79,16 @@ def fields_part(record: SlideRecord) -> list[str]:
 
 def why(field: FieldRecord, said: str) -> str:
     """The gates that a field did not pass, with what they measured."""
-    return "; ".join(
-        f"{gate_text(g.gate, said)} ("
-        + text("measured", said, value=_measure(g.value, said), limit=_measure(g.limit, said))
-        + ")"
-        for g in field.gates
-        if not g.passed
-    )
+    return "; ".join(_fault(g, said) for g in field.gates if not g.passed)
+
+
+def _fault(gate: GateResult, said: str) -> str:
+    name = gate_text(gate.gate, said)
+    if gate.value is None:
+        return name
+    limit = gate.bounds or _measure(gate.limit, said)
+    measured = text("measured", said, value=_measure(gate.value, said), limit=limit)
+    return f"{name} ({measured})"
 
 
 def gate_text(gate: str, said: str) -> str:

@@ -15,7 +15,7 @@ from screening_words import forbidden
 
 from edge_sdk.errors import DataError, UsageError
 from edge_sdk.screening import report_cells
-from edge_sdk.screening.record import SlideRecord
+from edge_sdk.screening.record import FieldRecord, GateResult, SlideRecord
 from edge_sdk.screening.report import cells_csv, write_report
 from edge_sdk.screening.slide import DISCLAIMER
 from edge_sdk.screening.texts import LANGUAGES, number, statement, text
@@ -202,3 +202,15 @@ def test_the_json_gives_the_record_back(tmp_path):
 
 def test_the_same_record_gives_the_same_files(tmp_path):
     assert written(record(), tmp_path / "a") == written(record(), tmp_path / "b")
+
+
+def test_a_rejected_field_says_its_limit_as_it_was_kept() -> None:
+    gates = (
+        GateResult("duplicate", False, 0.9723, None, "Move on.", "<= 0.33"),
+        GateResult("picture", False, None, None, "cannot be read"),
+        GateResult("focus", True, 1.0, 0.5, ""),
+    )
+    field = FieldRecord(1, "2026-01-01T00:00:00.000+00:00", False, gates, 0, 0, None, None)
+    first, second = report_cells.why(field, "en").split("; ")
+    assert first == "taken before (measured 0.9723, limit <= 0.33)"
+    assert second == report_cells.gate_text("picture", "en")
