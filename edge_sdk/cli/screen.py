@@ -10,6 +10,10 @@ import click
 from edge_sdk.cli.options import Bars, Number, backend_option, threads_option
 from edge_sdk.cli.screen_options import (
     PATH,
+    calibration_option,
+    camera_options,
+    device_option,
+    model_option,
     operator_option,
     screening_model,
     session_at,
@@ -37,22 +41,12 @@ def screen() -> None:
 
 @screen.command("new")
 @click.option("--operator", required=True, help="Who works; a short name or number.")
-@click.option("--device", help="Which microscope or unit [this computer's name].")
+@device_option
 @click.option("--camera", required=True, help="picamera2, v4l2, folder or simulated.")
-@click.option(
-    "--camera-option",
-    "camera_option",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Of that camera, as path=photos or size=1280x960; may be repeated.",
-)
+@camera_options
 @click.option("--parasitaemia", type=Number(0, 100), help="Percent, of a simulated slide [1].")
-@click.option(
-    "--model",
-    type=PATH,
-    help="Artifact folder [on a device its release's, else the embedded one as int8].",
-)
-@click.option("--calibration", type=PATH, help="The site's file from calibrate-site.")
+@model_option
+@calibration_option
 @click.option("--red-cells", type=Number(0), help="The patient's red cells per uL, as 4.8e6.")
 @click.option("--haematocrit", type=Number(0, 100), help="The patient's, in percent.")
 @click.option(

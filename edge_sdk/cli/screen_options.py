@@ -28,6 +28,22 @@ def sessions_folder(given: Path | None) -> Path:
 sessions_option = click.option(
     "--sessions", type=PATH, help="Folder of all sessions [~/.local/share/edge-sdk/screening]."
 )
+device_option = click.option("--device", help="Which microscope or unit [this computer's name].")
+camera_options = click.option(
+    "--camera-option",
+    "camera_option",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Of that camera, as path=photos or size=1280x960; may be repeated.",
+)
+model_option = click.option(
+    "--model",
+    type=PATH,
+    help="Artifact folder [on a device its release's, else the embedded one as int8].",
+)
+calibration_option = click.option(
+    "--calibration", type=PATH, help="The site's file from calibrate-site."
+)
 operator_option = click.option("--operator", help="Who does it, for the log [the session's].")
 
 
@@ -53,6 +69,8 @@ def screening_model(model: Path | None) -> Artifact:
 
 def _installed_model() -> Path | None:
     """Of the release that runs, where this package lies in one: see ondevice/layout.py."""
-    release = Path(__file__).resolve().parents[2].parent
+    from edge_sdk.ondevice.selftest import own_release
+
+    release = own_release()
     current = release.parent.parent / "current"
     return current / "model" if current.resolve() == release else None

@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from edge_sdk.cli.options import backend_option, threads_option
-from edge_sdk.cli.screen_options import PATH, screening_model, sessions_folder, sessions_option
+from edge_sdk.cli.screen_options import (
+    PATH,
+    calibration_option,
+    camera_options,
+    device_option,
+    model_option,
+    screening_model,
+    sessions_folder,
+    sessions_option,
+)
 
 
 @click.command("serve")
@@ -21,20 +30,10 @@ from edge_sdk.cli.screen_options import PATH, screening_model, sessions_folder, 
     show_default=True,
     help="Of new slides: picamera2, v4l2, folder or simulated.",
 )
-@click.option(
-    "--camera-option",
-    "camera_option",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Of that camera, as path=photos or size=1280x960; may be repeated.",
-)
-@click.option(
-    "--model",
-    type=PATH,
-    help="Artifact folder [on a device its release's, else the embedded one as int8].",
-)
-@click.option("--calibration", type=PATH, help="The site's file from calibrate-site.")
-@click.option("--device", help="Which microscope or unit [this computer's name].")
+@camera_options
+@model_option
+@calibration_option
+@device_option
 @click.option("--token-file", type=PATH, help="File with the token [a new one at each start].")
 @click.option("--certificate", type=PATH, help="PEM file, for HTTPS; with --private-key.")
 @click.option("--private-key", type=PATH, help="PEM file of the certificate's key.")

@@ -20,7 +20,7 @@ FOLDER = "selftest"
 # Float kernels differ from one architecture to the next in the last bits.
 CLOSE = 1e-3
 # So do, in integers, LiteRT's kernels for 4-bit weights and tflite-runtime's: on 40 pictures by up
-# to 7 steps of the output's 256 (measured: LiteRT 2.3.0, tflite-runtime 2.14.0, x86 and A72).
+# to 7 steps of 256, once, by hand (LiteRT 2.3.0, tflite-runtime 2.14.0, x86 and A72).
 NEAR_STEPS = 12
 LIMITS = {"bytes": 0.0, "near": NEAR_STEPS, "close": CLOSE}
 

@@ -17,12 +17,12 @@ from edge_sdk.screening.make_session import open_session_camera
 from edge_sdk.screening.reader import FieldReader, pixels_hash
 from edge_sdk.screening.record import VERDICTS
 from edge_sdk.screening.review import ReviewCells, review_cells, set_verdict
-from edge_sdk.screening.store import Store
+from edge_sdk.screening.store import REPORT, Store
 from edge_sdk.screening.texts import statement
 from edge_sdk.serve.feed import Feed, Newest, OneByOne
 from edge_sdk.serve.lights import Preview, preview
 from edge_sdk.serve.settings import ServeSettings
-from edge_sdk.serve.state import Figures, figures
+from edge_sdk.serve.state import figures
 
 KEPT = 3  # previews: a tap is about a picture of a second ago
 EVERY_S = 1.0  # between two previews of a camera that runs by itself
@@ -250,7 +250,7 @@ class OpenSlide:
 
     def report_files(self) -> dict[str, Path]:
         """The report's files by name: a request's is looked up in here, never joined to a path."""
-        folder = self.store.folder / "report"
+        folder = self.store.folder / REPORT
         if self.store.state != "reported" or not folder.is_dir():
             return {}
         return {p.name: p for p in sorted(folder.iterdir()) if p.is_file() and not p.is_symlink()}
@@ -278,7 +278,6 @@ class OpenSlide:
 
     def snapshot(self) -> Snapshot:
         newest = self._previews[-1] if self._previews else None
-        f: Figures = self._figures
         return Snapshot(
             self.id,
             {
@@ -288,7 +287,7 @@ class OpenSlide:
                 "live": None if newest is None else newest.live(),
                 "last": self._last,
                 "error": self.error,
-                **f.state,
+                **self._figures.state,
             },
             {p.number: p.jpeg for p in self._previews},
         )

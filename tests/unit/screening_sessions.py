@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from screening_records import rule
+from test_artifact import manifest_of
 
-from edge_sdk.artifact import read_artifact
+from edge_sdk.artifact import manifest_json, read_artifact
 from edge_sdk.camera import Frame
 from edge_sdk.preprocess import Pixels
 from edge_sdk.screening.audit import canonical, text_hash
@@ -139,3 +140,16 @@ def run_through(folder: Path, *, end: bool = True, at_most: int | None = None) -
                     return
             if end:
                 finish(store, "op-1")
+
+
+def slide_model(models: Path, folder: Path) -> Path:
+    """An artifact with a slide rule; the fake backend's answers flag about a cell of 100."""
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes((models / "tiny-int8.tflite").read_bytes())
+    made_up = rule()
+    made_up = dataclasses.replace(
+        made_up, decision=dataclasses.replace(made_up.decision, positive="ring")
+    )
+    manifest = dataclasses.replace(manifest_of(folder / "model.tflite"), screening=made_up)
+    (folder / "manifest.json").write_text(manifest_json(manifest))
+    return folder

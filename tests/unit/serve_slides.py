@@ -10,12 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from screening_records import rule as made_up_rule
-from screening_sessions import keep_rule
+from screening_sessions import keep_rule, slide_model
 from starlette.testclient import TestClient
-from test_artifact import manifest_of
 
-from edge_sdk.artifact import manifest_json, read_artifact
+from edge_sdk.artifact import read_artifact
 from edge_sdk.serve.access import Door
 from edge_sdk.serve.app import create_app
 from edge_sdk.serve.settings import ServeSettings, host_names
@@ -24,17 +22,6 @@ from edge_sdk.serve.work import Work
 TOKEN = "a-token-of-the-tests"
 BASE = "http://localhost:8080"
 DRAWN = {"blurred": 0.0, "repeated": 0.0, "cells": 60, "size": (640, 480)}
-
-
-def slide_model(models: Path, folder: Path) -> Path:
-    """An artifact with a slide rule; the fake backend's answers flag about a cell of 100."""
-    folder.mkdir()
-    (folder / "model.tflite").write_bytes((models / "tiny-int8.tflite").read_bytes())
-    rule = made_up_rule()
-    rule = replace(rule, decision=replace(rule.decision, positive="ring"))
-    manifest = replace(manifest_of(folder / "model.tflite"), screening=rule)
-    (folder / "manifest.json").write_text(manifest_json(manifest))
-    return folder
 
 
 def serve_settings(models: Path, root: Path, **changes: Any) -> ServeSettings:

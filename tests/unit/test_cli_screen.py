@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from screening_records import rule as made_up_rule
-from screening_sessions import keep_rule
-from test_artifact import manifest_of
+from screening_sessions import keep_rule, slide_model
 
 from edge_sdk import cli
 from edge_sdk.artifact import manifest_json, read_artifact
@@ -33,15 +32,7 @@ def invoke(sessions: Path, *args: object, ok: bool = True) -> Result:
 
 @pytest.fixture
 def model(models: Path, tmp_path: Path) -> Path:
-    """An artifact with a slide rule; the fake backend's answers flag about a cell of 100."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "model.tflite").write_bytes((models / "tiny-int8.tflite").read_bytes())
-    rule = made_up_rule()
-    rule = replace(rule, decision=replace(rule.decision, positive="ring"))
-    manifest = replace(manifest_of(folder / "model.tflite"), screening=rule)
-    (folder / "manifest.json").write_text(manifest_json(manifest))
-    return folder
+    return slide_model(models, tmp_path / "model")
 
 
 def new(root: Path, model: Path, *more: object) -> str:

@@ -55,6 +55,10 @@ ALLOWED = {
     "edge_sdk.convert.pipeline": {"numpy", "PIL"},
 }
 
+# What trains, converts, measures and packs stays off the device.
+WORKSTATION = (
+    "benchmark", "bundle", "chips", "convert", "device", "evaluate", "fetch", "report", "train",
+)  # fmt: skip
 # The rooms from left to right; each imports only from those before it.
 RIGHT_OF = {
     "backends": ("runtime", "benchmark", "convert", "train", "classify", "report", "cli"),
@@ -80,43 +84,19 @@ RIGHT_OF = {
         "cli",
     ),
     "screening": (
-        "benchmark",
-        "bundle",
-        "chips",
-        "convert",
-        "device",
-        "evaluate",
-        "fetch",
-        "report",
-        "train",
+        *WORKSTATION,
         "serve",
         "cli",
     ),
     # What a device serves to a phone: nothing that trains, converts or measures.
     "serve": (
-        "benchmark",
-        "bundle",
-        "chips",
-        "convert",
-        "device",
-        "evaluate",
-        "fetch",
-        "report",
-        "train",
+        *WORKSTATION,
         "zoo",
         "cli",
     ),
     # Only what a bundle carries: none of what trains, measures or draws is on the device.
     "live": (
-        "benchmark",
-        "bundle",
-        "chips",
-        "convert",
-        "device",
-        "evaluate",
-        "fetch",
-        "report",
-        "train",
+        *WORKSTATION,
         "zoo",
         "serve",
         "cli",
