@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -55,13 +55,20 @@ _INTEGERS = tuple(f.name for f in fields(Row) if f.type == "int")
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a table, none where there is no file. Raises DataError that names the line."""
+    return [_row(path, line, found) for line, found in table_lines(path, COLUMNS)]
+
+
+def table_lines(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and text of each row, none where there is no file. Raises DataError for other
+    columns."""
     if not path.exists():
-        return []
+        return
     with path.open(encoding="utf-8", newline="") as f:
         reader = csv.DictReader(f)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(f"{path}: its columns are {reader.fieldnames}, expected {COLUMNS}")
-        return [_row(path, reader.line_num, found) for found in reader]
+        if tuple(reader.fieldnames or ()) != columns:
+            raise DataError(f"{path}: its columns are {reader.fieldnames}, expected {columns}")
+        for found in reader:
+            yield reader.line_num, found
 
 
 def _row(path: Path, line: int, found: dict[str, str]) -> Row:

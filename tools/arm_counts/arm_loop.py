@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from arm_grid import table_lines
+
 from edge_sdk.artifact import MANIFEST_FILE
 from edge_sdk.benchmark.emulate import PLUGIN, Emulator, Marks, parse_marks, run_emulated
 from edge_sdk.bundle import wheels
@@ -67,19 +69,13 @@ COLUMNS = tuple(f.name for f in fields(LoopRow))
 
 def read_loop(path: Path) -> list[LoopRow]:
     """The rows of the table, none where there is no file. Raises DataError that names the line."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as f:
-        reader = csv.DictReader(f)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(f"{path}: its columns are {reader.fieldnames}, expected {COLUMNS}")
-        rows = []
-        for found in reader:
-            try:
-                numbers = {n: int(found[n]) for n in ("instructions", "load_store", "simd", "dot")}
-            except (TypeError, ValueError) as e:
-                raise DataError(f"{path} line {reader.line_num}: {e}") from e
-            rows.append(LoopRow(**{**found, **numbers}))
+    rows = []
+    for line, found in table_lines(path, COLUMNS):
+        try:
+            numbers = {n: int(found[n]) for n in ("instructions", "load_store", "simd", "dot")}
+        except (TypeError, ValueError) as e:
+            raise DataError(f"{path} line {line}: {e}") from e
+        rows.append(LoopRow(**{**found, **numbers}))
     return rows
 
 
